@@ -1,0 +1,277 @@
+"""A run's configuration: every key with its meaning, and how values from plan, file and command line become one.
+
+Later sources win: field defaults < plan < ``--config`` < ``--set``. The method's own fields (``method.*``) are checked
+by the method's Config, which the loop knows and this file does not.
+"""
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from semivox.errors import ConfigError, nearest
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class NetConfig(_Frozen):
+    """``net.*``: the network that a method makes its students from."""
+
+    name: str = "vnet"
+    """vnet, unet, or a MONAI net by its class name where a method needs logits only."""
+    filters: int = Field(16, ge=1)
+    """channels at full resolution; doubled at every level."""
+    norm: Literal["batch", "instance", "group"] = "instance"
+    """normalisation layers."""
+    levels: int = Field(5, ge=2)
+    """resolutions, the finest included."""
+    strides: tuple[tuple[int, ...], ...] | None = None
+    """factor of each of the levels - 1 downsamplings along each axis; all 2 when unset."""
+    dropout: float = Field(0.5, ge=0, lt=1)
+    """probability that a channel is dropped, where the net has dropout."""
+    options: dict[str, Any] = {}
+    """further arguments of a MONAI net."""
+
+
+class PrepareConfig(_Frozen):
+    """``prepare.*``: what happens to intensities and borders before training."""
+
+    clip: tuple[float, float] | None = None
+    """intensities are clipped to this range first; for CT the 0.5 and 99.5 percentiles of the foreground when unset."""
+    normalise: Literal["volume", "foreground"] | None = None
+    """z-score by each scan, or by the foreground of the labelled cases; "foreground" for CT, else "volume" when unset."""
+    boxes: str | None = None
+    """JSON file of crop boxes made outside training: {case: [x0, y0, z0, x1, y1, z1]} in voxels of the RAS+ scan."""
+
+
+class PredictConfig(_Frozen):
+    """``predict.*``: how windows over a whole scan become one mask."""
+
+    step_size: float = Field(0.5, gt=0, le=1)
+    """distance of neighbouring windows as a part of the patch."""
+    stride: tuple[int, ...] | None = None
+    """the same in voxels, for protocols that name it; wins over step_size."""
+    blend: Literal["gaussian", "plain"] = "gaussian"
+    """weights of overlapping windows."""
+    batch: int = Field(4, ge=1)
+    """windows that pass the net together."""
+    mirror: bool = False
+    """average over all mirrored copies of every window."""
+    largest_component: bool = False
+    """keep the largest connected component of every class."""
+
+
+class StageConfig(_Frozen):
+    """``stages.NAME.*``: one stage of a method that has several."""
+
+    steps: int | None = Field(None, ge=1)
+    """optimiser steps of the stage."""
+    batch_labelled: int | None = Field(None, ge=1)
+    """labelled crops per step."""
+    batch_unlabelled: int | None = Field(None, ge=0)
+    """unlabelled crops per step."""
+
+
+class Config(_Frozen):
+    """Everything that decides a run besides its data and its split."""
+
+    label: str = ""
+    """what reports call this run; the method's name when empty."""
+    seed: int = 0
+    """of weights, crops, views and dropout."""
+    steps: int = Field(6000, ge=1)
+    """optimiser steps of a method with one stage."""
+    batch_labelled: int = Field(2, ge=1)
+    """labelled crops per step."""
+    batch_unlabelled: int = Field(2, ge=0)
+    """unlabelled crops per step, for methods that use them."""
+    checkpoint_every: int = Field(500, ge=1)
+    """steps between checkpoints."""
+    log_every: int = Field(10, ge=1)
+    """steps between rows of log.jsonl."""
+    determinism: Literal["fast", "strict"] = "fast"
+    """"strict" = bit-identical on the same machine, on a GPU too, at some cost."""
+    precision: Literal["auto", "32", "bf16", "16"] = "auto"
+    """auto: bf16 or fp16 on a GPU that has it, 32 on a CPU."""
+    dims: Literal[2, 3] = 3
+    """2 trains on slices, 3 on volumes."""
+    spacing: tuple[float, float, float] | None = None
+    """voxel size in mm along the RAS+ axes that scans are resampled to; each file's own when unset."""
+    resize: tuple[int, int] | None = None
+    """2D only: pixels of every slice, instead of an in-plane spacing."""
+    slice_axis: Literal[0, 1, 2] = 2
+    """the through-plane axis among the RAS+ axes."""
+    patch: tuple[int, ...] = (112, 112, 80)
+    """voxels of a training crop, and of a prediction window."""
+    foreground: float = Field(1 / 3, ge=0, le=1)
+    """part of the labelled crops that is centred on foreground."""
+    prepare: PrepareConfig = PrepareConfig()
+    """intensities and borders."""
+    net: NetConfig = NetConfig()
+    """the network."""
+    method: dict[str, Any] = {}
+    """the method's ``name`` and its own fields."""
+    stages: dict[str, StageConfig] = {}
+    """steps and batches of methods with several stages."""
+    predict: PredictConfig = PredictConfig()
+    """prediction."""
+
+    @property
+    def method_name(self) -> str:
+        """The method that the config names, or an empty string."""
+        return str(self.method.get("name", ""))
+
+    @property
+    def method_fields(self) -> dict[str, Any]:
+        """The method's own fields: ``method.*`` without the name."""
+        return {key: value for key, value in self.method.items() if key != "name"}
+
+
+def resolve_config(layers: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[Config, dict[str, str]]:
+    """Merge values from several sources; the later ones win.
+
+    Args:
+        layers: (source, values) in rising order of precedence; values nest as in a TOML file.
+
+    Returns:
+        The config, and the source of every key that is not a default, by dotted name.
+
+    Raises:
+        ConfigError: an unknown key (the nearest one is named) or a value of the wrong kind.
+    """
+    merged: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for source, values in layers:
+        for key, value in flatten(values).items():
+            merged[key] = value
+            sources[key] = source
+    config = validated(Config, nest(merged), where="config", sources=sources)
+    if len(config.patch) != config.dims:
+        raise ConfigError(f"key 'patch' has {len(config.patch)} numbers, but dims = {config.dims}: give one per axis")
+    return config, sources
+
+
+def validated(
+    model: type[Model], values: Mapping[str, Any], *, where: str, sources: Mapping[str, str] | None = None
+) -> Model:
+    """Return a config object of checked values.
+
+    Raises:
+        ConfigError: one line that names the key, where it came from, what was found, and what is expected.
+    """
+    try:
+        return model(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        prefix = "method." if where.startswith("method") else ""
+        source = (sources or {}).get(prefix + key) or (sources or {}).get(key) or where
+        if first["type"] == "extra_forbidden":
+            known = _known_keys(model)
+            raise ConfigError(f"unknown key '{prefix}{key}' ({source}): {nearest(key, known)}") from None
+        raise ConfigError(
+            f"key '{prefix}{key}' ({source}): found {first.get('input')!r}, but {first['msg'][0].lower()}{first['msg'][1:]}"
+        ) from None
+
+
+def read_config(name: str) -> dict[str, Any]:
+    """Return the values of a config: the name of a shipped one, or the path of a TOML file.
+
+    Raises:
+        ConfigError: no such config (the nearest name is named), or the file is no TOML.
+    """
+    shipped = list_configs()
+    path = Path(name)
+    if name in shipped:
+        text = resources.files("semivox").joinpath("configs", f"{name}.toml").read_text()
+    elif path.suffix == ".toml" and path.is_file():
+        text = path.read_text()
+    else:
+        raise ConfigError(f"there is no config file or shipped config '{name}': {nearest(name, shipped)}")
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"config '{name}' is not valid TOML: {error}") from None
+
+
+def list_configs() -> tuple[str, ...]:
+    """Return the names of the shipped configs."""
+    files = resources.files("semivox").joinpath("configs").iterdir()
+    return tuple(sorted(file.name[:-5] for file in files if file.name.endswith(".toml")))
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """Return the values of ``key=value`` words; a value is read as TOML, or as a string where it is none.
+
+    Raises:
+        ConfigError: a word has no '='.
+    """
+    values: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--set takes key=value, found '{setting}'")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text.strip()
+        values[key.strip()] = value
+    return nest(values)
+
+
+def config_text(config: BaseModel, sources: Mapping[str, str]) -> str:
+    """Return a config as TOML: one dotted key a line, with the source of its value as a comment."""
+    lines = []
+    for key, value in flatten(config.model_dump(mode="json")).items():
+        if value is None or value == {}:
+            continue
+        lines.append(f"{key} = {json.dumps(value)}  # {sources.get(key, 'default')}")
+    return "\n".join(lines) + "\n"
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested values under dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values under dotted keys as nested dictionaries.
+
+    Raises:
+        ConfigError: a key is used both for a value and for a table.
+    """
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        *tables, last = key.split(".")
+        table = nested
+        for name in tables:
+            table = table.setdefault(name, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"key '{key}': '{name}' is a value, not a table")
+        table[last] = value
+    return nested
+
+
+def _known_keys(model: type[BaseModel]) -> list[str]:
+    keys = []
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            keys += [f"{name}.{key}" for key in _known_keys(inner)]
+        else:
+            keys.append(name)
+    return keys

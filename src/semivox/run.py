@@ -1,0 +1,209 @@
+"""The run folder: configuration, split, recipe, log and checkpoints of one training, enough to predict and to resume.
+
+::
+
+    RUN/config.toml        every value, with its source
+        run.json           method, data folder, recipe, command, versions
+        split.json         the lists of cases
+        log.jsonl          one row every ``log_every`` steps
+        checkpoints/       the last two, and the ends of stages that later ones start from
+"""
+
+import hashlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from semivox.config import Config, config_text, resolve_config
+from semivox.errors import RunError
+
+KEPT = 2
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run folder on disk.
+
+    Attributes:
+        path: the folder.
+        config: the resolved config.
+        facts: what run.json holds: method, data, unlabelled, classes, recipe, command, versions.
+    """
+
+    path: Path
+    config: Config
+    facts: Mapping[str, Any]
+
+    @property
+    def split_file(self) -> Path:
+        """Where the split lies."""
+        return self.path / "split.json"
+
+    @property
+    def log_file(self) -> Path:
+        """Where the log lies."""
+        return self.path / "log.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    def latest(self) -> Path | None:
+        """Return the newest checkpoint, or None."""
+        found = sorted(self.checkpoints.glob("step_*.pt"))
+        return found[-1] if found else None
+
+    def log_rows(self) -> list[dict[str, Any]]:
+        """Return the rows of the log; a last row that a crash cut short is left out."""
+        rows = []
+        if self.log_file.exists():
+            for line in self.log_file.read_text().splitlines():
+                try:
+                    rows.append(json.loads(line))
+                except json.JSONDecodeError:
+                    break
+        return rows
+
+    def append_log(self, row: Mapping[str, Any]) -> None:
+        """Add a row to the log."""
+        try:
+            with self.log_file.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise _disk_error(self.log_file, error) from error
+
+    def cut_log(self, total_step: int) -> None:
+        """Drop the rows of steps that a resumed run will take again."""
+        rows = [json.dumps(row) + "\n" for row in self.log_rows() if row["total_step"] < total_step]
+        write_atomic(self.log_file, lambda file: file.write("".join(rows).encode()))
+
+    def save_checkpoint(self, state: Mapping[str, Any], *, name: str | None = None) -> Path:
+        """Write a checkpoint atomically and keep the last two.
+
+        Args:
+            state: tensors and plain numbers only.
+            name: of a checkpoint that is kept beside the numbered ones.
+
+        Raises:
+            RunError: the disk is full or read-only; the earlier checkpoints are untouched.
+        """
+        import torch
+
+        target = self.checkpoints / (f"{name}.pt" if name else f"step_{state['total_step']:08d}.pt")
+        write_atomic(target, lambda file: torch.save(dict(state), file))
+        for old in sorted(self.checkpoints.glob("step_*.pt"))[:-KEPT]:
+            old.unlink(missing_ok=True)
+        return target
+
+
+def create_run(
+    path: Path, *, config: Config, sources: Mapping[str, str], facts: Mapping[str, Any], split_text: str
+) -> RunFolder:
+    """Make a run folder.
+
+    Raises:
+        RunError: the folder holds a run already, or cannot be written.
+    """
+    if (path / "run.json").exists():
+        raise RunError(f"{path} holds a run already: continue it with --resume, or name another folder with -o")
+    run = RunFolder(path, config, dict(facts))
+    try:
+        run.checkpoints.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _disk_error(path, error) from error
+    write_atomic(path / "config.toml", lambda file: file.write(config_text(config, sources).encode()))
+    write_atomic(run.split_file, lambda file: file.write(split_text.encode()))
+    write_atomic(path / "run.json", lambda file: file.write(json.dumps(facts, indent=1).encode()))
+    return run
+
+
+def open_run(path: Path) -> RunFolder:
+    """Return the run in a folder.
+
+    Raises:
+        RunError: the folder holds no run, or its files cannot be read.
+    """
+    import tomllib
+
+    try:
+        facts = json.loads((path / "run.json").read_text())
+        config, _ = resolve_config([(str(path / "config.toml"), tomllib.loads((path / "config.toml").read_text()))])
+    except FileNotFoundError as error:
+        raise RunError(
+            f"{path} is no run folder: '{Path(error.filename).name}' is missing; give the folder that train -o wrote"
+        ) from None
+    except (json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RunError(f"{path}: run.json or config.toml is damaged ({error}); train again or restore the file") from None
+    return RunFolder(path, config, facts)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return a checkpoint's tensors and numbers, on the CPU.
+
+    Raises:
+        RunError: the file is truncated or no checkpoint.
+    """
+    import torch
+
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise RunError(
+            f"checkpoint {path} cannot be read ({error}); delete it and resume from the one before"
+        ) from error
+    return state
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_atomic(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    """Write a file so that a reader sees the old one or the new one, never a part.
+
+    Raises:
+        RunError: the disk is full, read-only or gone; nothing half-written stays.
+    """
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise _disk_error(path, error) from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        raise _disk_error(path, error) from error
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def parse_budget(text: str) -> float:
+    """Return the seconds of a time such as ``90s``, ``30m``, ``2h`` or ``1.5d``.
+
+    Raises:
+        RunError: no such time.
+    """
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    try:
+        seconds = float(text[:-1]) * units[text[-1:]]
+    except (KeyError, ValueError):
+        seconds = math.nan
+    if not (seconds > 0 and math.isfinite(seconds)):
+        raise RunError(f"--budget takes a number with s, m, h or d, such as 2h; found '{text}'")
+    return seconds
+
+
+def _disk_error(path: Path, error: Exception) -> RunError:
+    return RunError(f"cannot write {path}: {error}; free or unlock the disk, then go on with --resume")

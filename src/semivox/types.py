@@ -1,0 +1,162 @@
+"""The values that pass between the data, the loop and a method: Batch, Progress, Stage, Terms."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def seed_from(*parts: object) -> int:
+    """Return a 63-bit seed that is a function of its parts alone: the same on every machine and in every process."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+class Batch:
+    """One step's crops; a plain class, since Fabric would cast the tensors of a dict or dataclass to half precision.
+
+    B volumes, C channels, K classes; spatial axes X Y Z in 3D, two of them in 2D.
+
+    Attributes:
+        image_l: (B, C, *spatial) float32, normalised; zero in padding.
+        label_l: (B, *spatial) int64 class index; zero where ``valid_l`` is False.
+        valid_l: (B, *spatial) bool; False in padding and where the label is to be ignored.
+        targets_l: what the method's ``needs`` named: ``"distances"`` (B, K-1, 2, *spatial) float32, the distance in mm
+            of every voxel to the outside of its class (zero outside it) and to its inside (zero inside it).
+        group_l: (B,) int64, which labelled half a crop comes from (all zero where there is one stream).
+        case_l: (B,) int64 index into the split's labelled list.
+        corner_l: (B, dims) int64 voxel of the prepared volume at the crop's first voxel; negative in padding.
+        image_u: like ``image_l``; None where the stage draws no unlabelled crops, as are the other ``_u``.
+        valid_u, case_u, corner_u: as for the labelled ones.
+        label_u: (B, *spatial) int64 pseudo label, or None.
+        weight_u: (B, *spatial) float32 confidence of the pseudo label, or None.
+        spacing: voxel size in mm along the crop's axes.
+        slice_axis: the through-plane axis of a 3D crop (0, 1 or 2), counted among the spatial axes.
+    """
+
+    __slots__ = (
+        "case_l", "case_u", "corner_l", "corner_u", "group_l", "image_l", "image_u", "label_l", "label_u",
+        "slice_axis", "spacing", "targets_l", "valid_l", "valid_u", "weight_u",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        image_l: Tensor,
+        label_l: Tensor,
+        valid_l: Tensor,
+        spacing: tuple[float, ...],
+        slice_axis: int,
+        targets_l: dict[str, Tensor] | None = None,
+        group_l: Tensor | None = None,
+        case_l: Tensor | None = None,
+        corner_l: Tensor | None = None,
+        image_u: Tensor | None = None,
+        valid_u: Tensor | None = None,
+        label_u: Tensor | None = None,
+        weight_u: Tensor | None = None,
+        case_u: Tensor | None = None,
+        corner_u: Tensor | None = None,
+    ) -> None:
+        self.image_l, self.label_l, self.valid_l = image_l, label_l, valid_l
+        self.targets_l = targets_l or {}
+        self.group_l, self.case_l, self.corner_l = group_l, case_l, corner_l
+        self.image_u, self.valid_u = image_u, valid_u
+        self.label_u, self.weight_u = label_u, weight_u
+        self.case_u, self.corner_u = case_u, corner_u
+        self.spacing, self.slice_axis = spacing, slice_axis
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """Return the batch with every tensor on `device`."""
+        moved: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
+        for name, value in moved.items():
+            if isinstance(value, Tensor):
+                moved[name] = value.to(device, non_blocking=True)
+        moved["targets_l"] = {name: t.to(device, non_blocking=True) for name, t in self.targets_l.items()}
+        return Batch(**moved)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a method's training, with its own steps, optimisers and data.
+
+    Attributes:
+        name: how config keys (``stages.NAME.*``), the log and checkpoints call it.
+        steps: optimiser steps; None takes the run's ``steps``.
+        batch_labelled: labelled crops per step; None takes the run's ``batch_labelled``.
+        batch_unlabelled: unlabelled crops per step, 0 for none; None takes the run's ``batch_unlabelled``.
+        start: where its weights come from: "previous", "fresh" or the name of an earlier stage.
+        trains: names of the method's submodules that learn; the rest is frozen.
+        uses: which of "labels", "unlabelled", "pseudo" reach the losses.
+        pool: "all", or the index of a seeded part of the unlabelled pool.
+        relabel: None, "all" or a part: relabelled by ``predict`` when the stage ends.
+        reads: the generation of pseudo labels it trains on, or None.
+    """
+
+    name: str
+    steps: int | None = None
+    batch_labelled: int | None = None
+    batch_unlabelled: int | None = None
+    start: str = "previous"
+    trains: tuple[str, ...] = ("student",)
+    uses: frozenset[str] = frozenset({"labels", "unlabelled"})
+    pool: str | int = "all"
+    relabel: str | int | None = None
+    reads: int | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands, and the only source of a method's randomness.
+
+    Attributes:
+        stage: name of the stage.
+        step: steps of this stage done before this one (0 at the first).
+        steps: steps of this stage.
+        total_step: steps of all stages done before this one.
+        seed: the run's seed.
+        rank: this process under DDP.
+        device: where generators live.
+    """
+
+    stage: str
+    step: int
+    steps: int
+    total_step: int = 0
+    seed: int = 0
+    rank: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def fraction(self) -> float:
+        """Step over steps of this stage, in [0, 1): what ramps and schedules read."""
+        return self.step / self.steps
+
+    def generator(self, slot: str) -> torch.Generator:
+        """Return a generator on the device that (seed, stage, step, rank, slot) alone decide."""
+        seed = seed_from(self.seed, self.stage, self.step, self.rank, slot)
+        return torch.Generator(self.device).manual_seed(seed)
+
+
+@dataclass
+class Terms:
+    """What a method's ``forward`` returns. Mutable, since Fabric writes into the dataclasses that a forward returns.
+
+    Attributes:
+        losses: scalar tensors by name; the loop sums, logs and back-propagates exactly these.
+        shown: scalars that are only logged.
+    """
+
+    losses: dict[str, Tensor]
+    shown: dict[str, Tensor] = field(default_factory=dict)
+
+    def total(self) -> Tensor:
+        """Return the sum of the losses."""
+        values: Iterator[Tensor] = iter(self.losses.values())
+        total = next(values)
+        for value in values:
+            total = total + value
+        return total
