@@ -1,5 +1,6 @@
 """What a method is: the class that every method file fills in, and the config fields that all methods share."""
 
+from copy import copy
 from typing import ClassVar, Literal
 
 import torch
@@ -7,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from semivox.nets.build import MakeNet
+from semivox.ops.perturb import Warp, geometry, intensity
 from semivox.types import Batch, Progress, Stage, Terms
 
 
@@ -68,6 +70,43 @@ class Method(nn.Module):
     def after_step(self, progress: Progress) -> None:
         """Run after every optimiser step: the place of moving averages and queues."""
 
+    def augment(self, batch: Batch, progress: Progress) -> Batch:
+        """Return the batch after one random geometry and intensity per crop, which masks, labels and targets follow.
+
+        The labelled crops' draws do not depend on the unlabelled ones: a method whose other losses weigh nothing sees
+        the crops that ``supervised`` sees.
+        """
+        view = copy(batch)
+        warp = self._geometry(batch.image_l, batch, progress.generator("geometry_l"))
+        view.valid_l = warp(batch.valid_l, mode="nearest") & warp.inside
+        view.label_l = warp(batch.label_l, mode="nearest") * view.valid_l
+        view.image_l = self._intensity(warp(batch.image_l), view.valid_l, progress.generator("intensity_l"))
+        view.targets_l = {name: _carry(warp, target) for name, target in batch.targets_l.items()}
+        if batch.image_u is None:
+            return view
+        warp = self._geometry(batch.image_u, batch, progress.generator("geometry_u"))
+        view.valid_u = warp(batch.valid_u, mode="nearest") & warp.inside
+        view.image_u = self._intensity(warp(batch.image_u), view.valid_u, progress.generator("intensity_u"))
+        view.label_u = None if batch.label_u is None else warp(batch.label_u, mode="nearest")
+        view.weight_u = None if batch.weight_u is None else warp(batch.weight_u, mode="nearest")
+        return view
+
+    def _geometry(self, image: Tensor, batch: Batch, generator: torch.Generator) -> Warp:
+        """Draw the configured geometry for each of some crops."""
+        slice_axis = batch.slice_axis if image.ndim == 5 else None
+        return geometry(
+            image.shape,
+            generator,
+            self.config.geometry,
+            spacing=batch.spacing,
+            slice_axis=slice_axis,
+            device=image.device,
+        )
+
+    def _intensity(self, image: Tensor, valid: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw the configured intensity for each of some crops."""
+        return intensity(image, generator, self.config.intensity, valid=valid)
+
     def optimizers(self, stage: Stage) -> list[torch.optim.Optimizer]:
         """Return the optimisers of a stage; by default one over all that ``stage.trains`` names."""
         weights = [p for name in stage.trains for p in self.get_submodule(name).parameters()]
@@ -88,3 +127,10 @@ class Method(nn.Module):
         if self.config.schedule == "drop":
             return float(0.1 ** sum(fraction >= drop for drop in self.config.drops))
         return 1.0
+
+
+def _carry(warp: Warp, target: Tensor) -> Tensor:
+    """Warp a target that may have several channel axes, (B, ..., *spatial); its last known value goes on outside."""
+    spatial = warp.inside.ndim - 1
+    channels = target.shape[1 : target.ndim - spatial]
+    return warp(target.flatten(1, len(channels)), fill="border").unflatten(1, channels)

@@ -1,0 +1,79 @@
+"""Mean Teacher: the student agrees with the moving average of itself.
+
+Paper:  Tarvainen & Valpola, NeurIPS 2017, arXiv:1703.01780.
+Volume: as the baseline of Yu et al., MICCAI 2019, arXiv:1907.07034.
+Differs from the paper: the segmentation loss is (Dice + CE) / 2; student and teacher see one geometry and intensity per
+volume, the teacher noise on its input besides; buffers (batch norm's running statistics) are averaged like weights.
+The student predicts. With `teacher_mode = "train"` the teacher's dropout stays on and its batch norm, if any, uses its
+own batch, as in UA-MT; "eval" switches both off whatever mode the method is in.
+Shapes: B volumes, C channels, K classes, X Y Z voxels; _l labelled, _u unlabelled; p probabilities.
+"""
+
+from typing import Literal, Self
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from semivox.methods.base import Method, MethodConfig
+from semivox.nets.build import MakeNet
+from semivox.ops.dice import dice_ce, masked_mse
+from semivox.ops.ema import ema_update, make_teacher
+from semivox.ops.perturb import with_noise
+from semivox.ops.ramps import sigmoid_rampup, warmup_decay
+from semivox.types import Batch, Progress, Terms
+
+
+class Config(MethodConfig):
+    """Mean Teacher's fields."""
+
+    ema_decay: float = Field(0.99, ge=0, lt=1)
+    """alpha of the moving average; 0.99 as in UA-MT, reached by a warm start min(1 - 1/(step + 1), alpha)."""
+    weight: float = Field(0.1, ge=0)
+    """final weight of the consistency term; it ramps up as exp(-5 (1 - fraction)^2)."""
+    noise: float = Field(0.1, ge=0)
+    """standard deviation of the noise on the teacher's input, cut at twice as much."""
+    teacher_mode: Literal["train", "eval"] = "train"
+    """whether the teacher's dropout is on."""
+
+
+class MeanTeacher(Method):
+    """L = L_seg(x_l, y_l) + w(t) * || p_student(x_u) - p_teacher(x_u + noise) ||^2."""
+
+    config: Config
+
+    def __init__(self, make_net: MakeNet, config: Config) -> None:
+        super().__init__(make_net, config)
+        self.student = make_net()
+        self.teacher = make_teacher(self.student)
+
+    def forward(self, batch: Batch, progress: Progress) -> Terms:
+        """Return the supervised loss and, where there are unlabelled crops, the consistency."""
+        view = self.augment(batch, progress)
+        losses = {"supervised": dice_ce(self.student(view.image_l), view.label_l, view.valid_l)}
+        if view.image_u is not None:
+            p_u = self.student(view.image_u).softmax(1)
+            with torch.no_grad():
+                p_teacher = self.teacher(self._noisy(view.image_u, progress)).softmax(1)
+            weight = self.config.weight * sigmoid_rampup(progress.fraction)
+            losses["consistency"] = weight * masked_mse(p_u, p_teacher, view.valid_u)
+        return Terms(losses)
+
+    def _noisy(self, image: Tensor, progress: Progress) -> Tensor:
+        noise = self.config.noise
+        return with_noise(image, scale=noise, clip=2 * noise, generator=progress.generator("noise"))
+
+    def after_step(self, progress: Progress) -> None:
+        """Move the teacher."""
+        ema_update(self.teacher, self.student, warmup_decay(progress.step, self.config.ema_decay))
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode, save that a teacher in mode "eval" stays there."""
+        super().train(mode)
+        if self.config.teacher_mode == "eval":
+            self.teacher.eval()
+        return self
+
+    def predict(self, image: Tensor) -> Tensor:
+        """Return the student's class probabilities (B, K, X, Y, Z)."""
+        return self.student(image).softmax(1)

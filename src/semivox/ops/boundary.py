@@ -1,0 +1,68 @@
+"""Boundaries of masks and signed distance maps, -1 deep inside to +1 far outside."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+
+def inner_boundary(mask: Tensor, valid: Tensor | None = None, *, dims: int) -> Tensor:
+    """Return the voxels of `mask` that share a face with a valid voxel outside it, bool, like `mask`.
+
+    What lies beyond the crop is not known to be outside. By hand: of a cube of 3^3 voxels, all but the centre.
+
+    Args:
+        mask: (..., *spatial) bool.
+        valid: bool, broadcastable to `mask`; voxels whose side is known, by default all.
+        dims: how many of the last axes are spatial.
+    """
+    outside = ~mask if valid is None else ~mask & valid
+    touching = torch.zeros_like(mask)
+    for axis in range(-dims, 0):
+        size = mask.shape[axis] - 1
+        touching.narrow(axis, 0, size).logical_or_(outside.narrow(axis, 1, size))
+        touching.narrow(axis, 1, size).logical_or_(outside.narrow(axis, 0, size))
+    return mask & touching
+
+
+def signed_distance(
+    distances: Tensor,
+    mask: Tensor,
+    valid: Tensor,
+    *,
+    norm: Literal["crop", "volume"] = "crop",
+    largest: Tensor | None = None,
+) -> Tensor:
+    """Return the signed distance map (B, F, *spatial) of each foreground class: inside < 0 < outside, in [-1, 1].
+
+    ``outside / max(outside) - inside / max(inside)``; 0 on the inner boundary, in padding and in a crop without
+    foreground; -1 in a crop of nothing else. By hand: a cube of 3^3 voxels centred in 7^3: -1 at its centre, 0 on its
+    shell, 1 / sqrt(12) = .288675 beside a face, 1 in the corners.
+
+    Args:
+        distances: (B, F, 2, *spatial) distance of every voxel to the outside of its class (0 outside it) and to the
+            inside (0 inside it), in one unit.
+        mask: (B, F, *spatial) bool, True inside the class.
+        valid: (B, *spatial) bool; voxels that count.
+        norm: "crop" divides by the maxima of the crop, "volume" by `largest`.
+        largest: (B, F, 2) maxima over the whole volume, for "volume".
+
+    Raises:
+        ValueError: `norm` is "volume" and `largest` is missing.
+    """
+    spatial = tuple(range(2, mask.ndim))
+    valid = valid.unsqueeze(1)
+    within, without = mask & valid, ~mask & valid
+    # Distances that a warp has interpolated may reach over the boundary; the mask decides the side.
+    inside, outside = distances[:, :, 0] * within, distances[:, :, 1] * without
+    if norm == "crop":
+        most_inside, most_outside = inside.amax(spatial, keepdim=True), outside.amax(spatial, keepdim=True)
+    elif largest is not None:
+        most_inside, most_outside = largest.reshape(*mask.shape[:2], 2, *(1 for _ in spatial)).unbind(2)
+    else:
+        raise ValueError("norm 'volume' divides by the largest distances of each volume: give `largest` (B, F, 2)")
+    tiny = torch.finfo(distances.dtype).tiny
+    signed = outside / most_outside.clamp(min=tiny) - inside / most_inside.clamp(min=tiny)
+    signed = signed.masked_fill(inner_boundary(mask, valid, dims=len(spatial)), 0)
+    nothing, all_of_it = ~within.any(spatial, keepdim=True), ~without.any(spatial, keepdim=True)
+    return signed.masked_fill(nothing, 0).masked_fill(within & all_of_it, -1).clamp(-1, 1)

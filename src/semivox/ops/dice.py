@@ -1,0 +1,66 @@
+"""Supervised losses, Dice and cross-entropy, and the masked squared error of consistency terms."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def soft_dice_loss(p: Tensor, label: Tensor, valid: Tensor | None = None, *, smooth: float = 1e-5) -> Tensor:
+    """Return 1 - the Dice overlap of probabilities and labels, averaged over the foreground classes.
+
+    Sums run over the batch and all voxels together, with squares in the denominator, as V-Net's loss does:
+    ``1 - (2 sum(p y) + smooth) / (sum(p^2) + sum(y^2) + smooth)``. By hand: p = .8 on the one foreground voxel and .4 on
+    the one background voxel: 1 - 1.6 / (.64 + .16 + 1) = 1/9.
+
+    Args:
+        p: (B, K, *spatial) probabilities; channel 0 is the background and does not count.
+        label: (B, *spatial) int64 class index.
+        valid: (B, *spatial) bool; voxels that count, by default all.
+        smooth: keeps the loss at 0 where a class is neither there nor predicted.
+    """
+    classes, spatial = p.shape[1], tuple(range(2, p.ndim))
+    y = torch.stack([label == k for k in range(1, classes)], dim=1).to(p.dtype)  # (B, K - 1, *spatial)
+    p = p[:, 1:]
+    if valid is not None:
+        mask = valid.unsqueeze(1)
+        p, y = p * mask, y * mask
+    over = (0, *spatial)
+    overlap = 2 * (p * y).sum(over) + smooth
+    return (1 - overlap / (p.square().sum(over) + y.sum(over) + smooth)).mean()
+
+
+def masked_cross_entropy(logits: Tensor, label: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Return the mean cross-entropy over valid voxels; exactly 0 where there is none.
+
+    Args:
+        logits: (B, K, *spatial).
+        label: (B, *spatial) int64 class index.
+        valid: (B, *spatial) bool; voxels that count, by default all.
+    """
+    loss = F.cross_entropy(logits, label, reduction="none")  # (B, *spatial)
+    return loss.mean() if valid is None else (loss * valid).sum() / valid.sum().clamp(min=1)
+
+
+def dice_ce(logits: Tensor, label: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Return (cross-entropy + foreground Dice loss) / 2 over valid voxels, the supervised loss of the UA-MT line.
+
+    Args:
+        logits: (B, K, *spatial).
+        label: (B, *spatial) int64 class index.
+        valid: (B, *spatial) bool; voxels that count, by default all.
+    """
+    logits = logits.float()
+    return (masked_cross_entropy(logits, label, valid) + soft_dice_loss(logits.softmax(1), label, valid)) / 2
+
+
+def masked_mse(p: Tensor, q: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Return the mean squared difference over valid voxels and all channels; exactly 0 where no voxel is valid.
+
+    Args:
+        p, q: (B, C, *spatial).
+        valid: (B, *spatial) bool; voxels that count, by default all.
+    """
+    square = (p.float() - q.float()).square()
+    if valid is None:
+        return square.mean()
+    return (square * valid.unsqueeze(1)).sum() / (valid.sum().clamp(min=1) * p.shape[1])

@@ -1,0 +1,13 @@
+"""Numbers that change as training goes on: the ramp of loss weights and the warm start of a moving average."""
+
+import math
+
+
+def sigmoid_rampup(fraction: float) -> float:
+    """Return exp(-5 (1 - fraction)^2), from .0067 at 0 through .287 at one half to 1 at 1; 1 beyond."""
+    return math.exp(-5 * (1 - min(max(fraction, 0.0), 1.0)) ** 2)
+
+
+def warmup_decay(step: int, decay: float) -> float:
+    """Return min(1 - 1 / (step + 1), decay): a plain average of all past weights until that is as slow as `decay`."""
+    return min(1 - 1 / (step + 1), decay)
