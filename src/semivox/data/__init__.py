@@ -1,0 +1,1 @@
+"""Data: files, folders and splits in; prepared arrays and crops out. Knows no method."""

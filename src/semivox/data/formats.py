@@ -1,0 +1,196 @@
+"""File formats: NIfTI by nibabel, NRRD and MHA by SimpleITK; arrays in the file's own axes, affines to RAS+ mm."""
+
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import SimpleITK
+
+from semivox.errors import DatasetError, RunError
+
+ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
+"""The file endings that are read and written, in lower case."""
+
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True, eq=False)
+class RawFile:
+    """A scan as its file has it.
+
+    Attributes:
+        shape: voxels along the file's own three axes.
+        channels: values per voxel.
+        affine: (4, 4) float64 from the file's voxel index to RAS+ mm.
+        dtype: the stored type's name.
+        header: what writing back needs: the NIfTI header, or ITK's (spacing, origin, direction).
+        array: (X, Y, Z, C) in the file's own axes; None where only the header was read.
+    """
+
+    shape: tuple[int, ...]
+    channels: int
+    affine: np.ndarray
+    dtype: str
+    header: Any
+    array: np.ndarray | None = None
+
+
+def ending(path: Path) -> str:
+    """Return the file's ending out of `ENDINGS`, or an empty string."""
+    name = Path(path).name.lower()
+    return next((known for known in ENDINGS if name.endswith(known)), "")
+
+
+def bare_name(path: Path) -> str:
+    """Return the file's name without its folder and ending: ``a/b_0000.nii.gz`` -> ``b_0000``."""
+    name = Path(path).name
+    known = ending(path)
+    return name[: len(name) - len(known)] if known else name
+
+
+def read_raw(path: Path, *, pixels: bool = True) -> RawFile:
+    """Return a file's geometry and, with `pixels`, its values.
+
+    Raises:
+        DatasetError: the file is absent, of another format, truncated or otherwise unreadable.
+    """
+    path = Path(path)
+    if not ending(path):
+        raise DatasetError(f"{path}: found a file of unknown format, expected one of {', '.join(ENDINGS)}; convert it")
+    if not path.is_file():
+        raise DatasetError(f"{path}: found no such file, expected a scan; check the name")
+    try:
+        return _read_nifti(path, pixels) if ".nii" in ending(path) else _read_itk(path, pixels)
+    except (MemoryError, DatasetError):
+        raise
+    except Exception as error:  # every reader has its own zoo: EOFError, zlib.error, ImageFileError, RuntimeError ...
+        reason = " ".join(str(error).rpartition("ITK ERROR: ")[-1].split()) or type(error).__name__
+        raise DatasetError(
+            f"{path}: found an unreadable or truncated file ({reason}), expected a whole {ending(path)} file; "
+            "copy it again from its source"
+        ) from error
+
+
+def _read_nifti(path: Path, pixels: bool) -> RawFile:
+    image: Any = nib.load(path)
+    if image.get_data_dtype().kind not in "biuf":
+        raise DatasetError(
+            f"{path}: found values of type {image.get_data_dtype()}, expected plain integers or floats; convert it"
+        )
+    shape, channels = _spatial(path, image.shape)
+    array = np.asanyarray(image.dataobj).reshape(*shape, channels) if pixels else None
+    return RawFile(
+        shape, channels, np.asarray(image.affine, np.float64), str(image.get_data_dtype()), image.header.copy(), array
+    )
+
+
+def _spatial(path: Path, shape: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
+    """Return a NIfTI's three sides and its channels: the fourth axis, or the fifth where ITK wrote a vector image."""
+    sides = (*shape, 1, 1, 1)[: max(len(shape), 3)]
+    if len([n for n in sides[3:] if n > 1]) > 1:
+        raise DatasetError(
+            f"{path}: found an array of shape {shape}, expected three axes and at most one of channels; "
+            "store one time point, or one file per channel"
+        )
+    return tuple(int(n) for n in sides[:3]), int(np.prod(sides[3:]))
+
+
+def _read_itk(path: Path, pixels: bool) -> RawFile:
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    size, dimension = reader.GetSize(), reader.GetDimension()
+    shape = tuple((*size, 1)[:3])
+    channels = reader.GetNumberOfComponents() * (size[3] if dimension == 4 else 1)
+    geometry = _three_axes(reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection())
+    dtype = SimpleITK.GetPixelIDValueAsString(reader.GetPixelID())
+    array = _itk_values(reader.Execute(), dimension).reshape(*shape, channels) if pixels else None
+    return RawFile(shape, channels, _itk_affine(*geometry), dtype, geometry, array)
+
+
+def _itk_values(image: SimpleITK.Image, dimension: int) -> np.ndarray:
+    values = SimpleITK.GetArrayFromImage(image)  # ([T,] [Z,] Y, X [, C])
+    return np.moveaxis(values, range(dimension), range(dimension)[::-1])
+
+
+def _three_axes(spacing: tuple, origin: tuple, direction: tuple) -> tuple[tuple, tuple, tuple]:
+    """Return ITK's geometry in three axes: a picture gets a third one of 1 mm, a fourth axis is dropped."""
+    given = len(spacing)
+    kept = min(given, 3)
+    matrix = np.eye(3)
+    matrix[:kept, :kept] = np.reshape(direction, (given, given))[:kept, :kept]
+    return (*spacing, 1.0)[:3], (*origin, 0.0)[:3], tuple(float(value) for value in matrix.ravel())
+
+
+def _itk_affine(spacing: tuple, origin: tuple, direction: tuple) -> np.ndarray:
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(direction, (3, 3)) * np.asarray(spacing)
+    affine[:3, 3] = origin
+    return _LPS_TO_RAS @ affine
+
+
+def _itk_geometry(affine: np.ndarray) -> tuple[tuple, tuple, tuple]:
+    matrix = _LPS_TO_RAS @ affine
+    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+    return tuple(spacing.tolist()), tuple(matrix[:3, 3].tolist()), tuple((matrix[:3, :3] / spacing).ravel().tolist())
+
+
+def write_raw(array: np.ndarray, path: Path, *, affine: np.ndarray, header: Any) -> None:
+    """Write (X, Y, Z) or (X, Y, Z, C) values in the file's own axes; whole or not at all.
+
+    Args:
+        array: the values; their dtype is the file's.
+        path: its ending decides the format.
+        affine: from the file's voxel index to RAS+ mm.
+        header: a `RawFile`'s; used where it is of the format that is written.
+
+    Raises:
+        DatasetError: the ending names no format that can be written.
+        RunError: the file cannot be written.
+    """
+    path = Path(path)
+    if not ending(path):
+        raise DatasetError(f"{path}: found an unknown ending, expected one of {', '.join(ENDINGS)}; rename the output")
+    # In the same folder, since only a rename within one file system is atomic; the format goes by the ending.
+    temporary = path.with_name(f".{bare_name(path)}.{uuid.uuid4().hex}{ending(path)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(array, temporary, affine, header)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        raise RunError(
+            f"{path}: cannot be written ({error}); check that the folder is writable and the disk not full"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write(array: np.ndarray, path: Path, affine: np.ndarray, header: Any) -> None:
+    if ".nii" in ending(path):
+        nib.save(nib.Nifti1Image(array, affine, _nifti_header(header, array.dtype)), path)
+        return
+    # A vector image has the channels last in both libraries; only the three spatial axes turn round.
+    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(np.moveaxis(array, (0, 1, 2), (2, 1, 0))), array.ndim == 4)
+    spacing, origin, direction = header if isinstance(header, tuple) else _itk_geometry(affine)
+    image.SetSpacing(spacing)
+    image.SetOrigin(origin)
+    image.SetDirection(direction)
+    SimpleITK.WriteImage(image, str(path), useCompression=True)
+
+
+def _nifti_header(header: Any, dtype: np.dtype) -> nib.Nifti1Header | None:
+    """Return the header with the source's geometry, but none of its scaling, window, intent or private extensions."""
+    if isinstance(header, tuple):
+        return None
+    clean = nib.Nifti1Header.from_header(header, check=False)
+    clean.set_data_dtype(dtype)
+    clean.set_slope_inter(1, 0)
+    clean.set_intent("none")
+    clean["cal_max"] = clean["cal_min"] = 0
+    clean["aux_file"] = clean["db_name"] = clean["descrip"] = b""
+    clean.extensions.clear()
+    return clean
