@@ -202,6 +202,13 @@ def read_config(name: str) -> dict[str, Any]:
         raise ConfigError(f"config '{name}' is not valid TOML: {error}") from None
 
 
+def for_method(values: Mapping[str, Any], method: str) -> dict[str, Any]:
+    """Return a config file's values for one method: those of its table ``methods.NAME`` count as ``method.*``."""
+    chosen = {key: value for key, value in values.items() if key != "methods"}
+    own = values.get("methods", {}).get(method, {})
+    return chosen | {"method": chosen.get("method", {}) | own}
+
+
 def list_configs() -> tuple[str, ...]:
     """Return the names of the shipped configs."""
     files = resources.files("semivox").joinpath("configs").iterdir()

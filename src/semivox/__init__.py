@@ -1,0 +1,39 @@
+"""semivox: semi-supervised segmentation of medical scans, from a folder with a few labels to masks and honest scores."""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Predictor": "prediction",
+    "bench": "benchmarking",
+    "check_dataset": "data.checking",
+    "demo": "demonstration",
+    "evaluate_masks": "evaluation",
+    "fingerprint": "planning",
+    "list_methods": "methods",
+    "make_plan": "planning",
+    "make_split": "data.splitting",
+    "predict": "prediction",
+    "prepare": "training",
+    "read_dataset": "data.dataset",
+    "read_split": "data.splitting",
+    "train": "training",
+    "write_phantom": "phantom",
+    "write_report": "reporting",
+    "write_split": "data.splitting",
+}
+
+__all__ = ["__version__", *_HOMES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used, so that ``import semivox`` loads no torch (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'semivox' has no attribute '{name}'")
+    return getattr(import_module(f"semivox.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,232 @@
+"""The one training loop: batch, forward, backward, step, after_step, log, save; stage by stage, resumable exactly."""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch.optim import Optimizer
+
+from semivox.data.stream import Stream
+from semivox.errors import RunError
+from semivox.methods.base import Method
+from semivox.run import RunFolder, read_checkpoint
+from semivox.types import Progress, Stage, Terms, seed_from
+
+Row = dict[str, Any]
+
+
+class Loop:
+    """One training, from a fresh start or a checkpoint to its last stage's end.
+
+    Args:
+        fabric: launched.
+        method: on the CPU, not wrapped.
+        fresh: makes the method anew, with the initial weights of a stage.
+        stages: resolved: every number set.
+        make_stream: the crops of a stage.
+        run: where log and checkpoints go.
+        seconds: time budget, or None.
+        on_row: called with every row that is logged and the steps of all stages.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        method: Method,
+        *,
+        fresh: Callable[[str], Method],
+        stages: tuple[Stage, ...],
+        make_stream: Callable[[Stage], Stream],
+        run: RunFolder,
+        seconds: float | None = None,
+        on_row: Callable[[Row, int], None] | None = None,
+    ) -> None:
+        self.fabric, self.method, self.fresh, self.stages = fabric, method, fresh, stages
+        self.make_stream, self.run, self.on_row = make_stream, run, on_row
+        self.deadline = math.inf if seconds is None else time.monotonic() + seconds
+        self.interrupted = threading.Event()
+
+    def train(self) -> bool:
+        """Run all stages that are not done.
+
+        Returns:
+            True when the last stage is done; False when the budget or a signal stopped the run behind a checkpoint.
+
+        Raises:
+            RunError: a loss that is not a number, or a disk that cannot be written.
+        """
+        latest = self.run.latest()
+        state = read_checkpoint(latest) if latest else None
+        if self.fabric.is_global_zero:
+            self.run.cut_log(state["total_step"] if state else 0)
+        with self._signals_caught():
+            for index, stage in enumerate(self.stages):
+                if state and index < state["stage"]:
+                    continue
+                inside = state if state and index == state["stage"] else None
+                if not self._run_stage(index, stage, inside):
+                    return False
+        return True
+
+    def _run_stage(self, index: int, stage: Stage, state: dict[str, Any] | None) -> bool:
+        if state:
+            self.method.load_state_dict(state["method"])
+        else:
+            self._set_start(index, stage)
+        learn_only(self.method, stage.trains)
+        if not state:
+            self.method.begin_stage(stage)
+        optimizers = self.method.optimizers(stage)
+        rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
+        wrapped, *optimizers = _as_tuple(self.fabric.setup(self.method, *optimizers))
+        for optimizer, saved in zip(optimizers, state["optimizers"] if state else [], strict=False):
+            optimizer.load_state_dict(saved)
+        self.method.train()
+        first = state["step"] if state else 0
+        steps = _known(stage.steps)
+        before = sum(_known(earlier.steps) for earlier in self.stages[:index])
+        started = time.monotonic()
+        for step, batch in enumerate(self.make_stream(stage).iterate(first, steps), start=first):
+            progress = Progress(
+                stage.name, step, steps, before + step, self.run.config.seed, self.fabric.global_rank, self.fabric.device
+            )
+            torch.manual_seed(seed_from(progress.seed, stage.name, step, progress.rank))
+            _set_rates(optimizers, rates, self.method.schedule(stage, progress.fraction))
+            terms: Terms = wrapped(batch.to(self.fabric.device), progress)
+            self.fabric.backward(terms.total())
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad()
+            self.method.after_step(progress)
+            self._log(progress, terms, optimizers, (time.monotonic() - started) / (step - first + 1))
+            stop = self._must_stop(progress)
+            done = step + 1
+            if stop or done == steps or (before + done) % self.run.config.checkpoint_every == 0:
+                self._save(index, done, before + done, terms, optimizers)
+            if stop and done < steps:
+                return False
+        self._keep_end(index, stage)
+        return True
+
+    def _set_start(self, index: int, stage: Stage) -> None:
+        """Give the method the weights that a stage starts from."""
+        if stage.start == "fresh":
+            self.method.load_state_dict(self.fresh(stage.name).state_dict())
+        elif stage.start != "previous":
+            end = read_checkpoint(self.run.checkpoints / f"end_{stage.start}.pt")
+            self.method.load_state_dict(end["method"])
+
+    def _keep_end(self, index: int, stage: Stage) -> None:
+        """Keep a stage's last weights where a later stage starts from them."""
+        needed = any(later.start == stage.name for later in self.stages[index + 1 :])
+        if needed and self.fabric.is_global_zero:
+            self.run.save_checkpoint({"method": self.method.state_dict()}, name=f"end_{stage.name}")
+        self.fabric.barrier()
+
+    def _log(self, progress: Progress, terms: Terms, optimizers: list[Optimizer], seconds: float) -> None:
+        last = progress.step + 1 == progress.steps
+        if progress.step % self.run.config.log_every and not last:
+            return
+        losses = _numbers(terms.losses)
+        self._refuse_nan(progress.total_step, losses)
+        row: Row = {
+            "stage": progress.stage,
+            "step": progress.step,
+            "total_step": progress.total_step,
+            "total": sum(losses.values()),
+            "losses": losses,
+            "shown": _numbers(terms.shown),
+            "lr": optimizers[0].param_groups[0]["lr"],
+            "seconds": round(seconds, 4),
+        }
+        if self.fabric.is_global_zero:
+            self.run.append_log(row)
+            if self.on_row:
+                self.on_row(row, sum(_known(stage.steps) for stage in self.stages))
+
+    def _refuse_nan(self, total_step: int, losses: dict[str, float]) -> None:
+        bad = [name for name, value in losses.items() if not math.isfinite(value)]
+        if bad:
+            latest = self.run.latest()
+            raise RunError(
+                f"step {total_step}: the loss term '{bad[0]}' is {losses[bad[0]]}; expected a finite number. The last "
+                f"good checkpoint is {latest.name if latest else 'none yet'}; lower method.lr, or look at the scans "
+                "with `semivox check`"
+            )
+
+    def _save(self, index: int, step: int, total_step: int, terms: Terms, optimizers: list[Optimizer]) -> None:
+        self._refuse_nan(total_step - 1, _numbers(terms.losses))
+        state = self.method.state_dict()
+        for name, value in state.items():
+            if not torch.isfinite(value).all():
+                raise RunError(
+                    f"step {total_step - 1}: the weights '{name}' are no longer finite after the losses "
+                    f"{', '.join(terms.losses)}; the checkpoint was not written, the one before stays. Lower method.lr"
+                )
+        if self.fabric.is_global_zero:
+            saved = [optimizer.state_dict() for optimizer in optimizers]
+            self.run.save_checkpoint(
+                {"stage": index, "step": step, "total_step": total_step, "method": state, "optimizers": saved}
+            )
+        self.fabric.barrier()
+
+    def _must_stop(self, progress: Progress) -> bool:
+        """Say whether the budget is spent or a signal came, the same on every rank."""
+        stop = self.interrupted.is_set() or time.monotonic() >= self.deadline
+        if self.fabric.world_size > 1:
+            flag = torch.tensor(float(stop), device=self.fabric.device)
+            stop = bool(self.fabric.all_reduce(flag, reduce_op="sum") > 0)
+        return stop
+
+    @contextmanager
+    def _signals_caught(self) -> Iterator[None]:
+        """Turn SIGTERM and SIGINT into a stop behind a checkpoint; a second SIGINT ends the process at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def note(number: int, frame: FrameType | None) -> None:
+            if self.interrupted.is_set() and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self.interrupted.set()
+
+        before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def learn_only(method: Method, trains: tuple[str, ...]) -> None:
+    """Freeze all weights but those of the named submodules, so that DDP finds no unused parameter."""
+    method.requires_grad_(False)
+    for name in trains:
+        method.get_submodule(name).requires_grad_(True)
+
+
+def _set_rates(optimizers: list[Optimizer], rates: list[list[float]], factor: float) -> None:
+    for optimizer, start in zip(optimizers, rates, strict=True):
+        for group, rate in zip(optimizer.param_groups, start, strict=True):
+            group["lr"] = rate * factor
+
+
+def _numbers(scalars: dict[str, torch.Tensor]) -> dict[str, float]:
+    return {name: float(value.detach()) for name, value in scalars.items()}
+
+
+def _as_tuple(made: Any) -> tuple[Any, ...]:
+    return made if isinstance(made, tuple) else (made,)
+
+
+def _known(steps: int | None) -> int:
+    if steps is None:
+        raise RunError("a stage reached the loop without a number of steps")
+    return steps

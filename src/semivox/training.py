@@ -1,0 +1,238 @@
+"""Training: a folder of scans and a method in, a run folder out."""
+
+import platform
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from semivox.building import make_fabric, make_method, make_method_config
+from semivox.config import Config, StageConfig, for_method, parse_settings, read_config, resolve_config
+from semivox.data.checking import check_pool
+from semivox.data.dataset import Dataset, read_dataset
+from semivox.data.preparation import PreparedCase, Recipe, default_cache, prepare_dataset
+from semivox.data.splitting import Split, check_split, make_split, read_split, split_text
+from semivox.data.stream import Stream
+from semivox.errors import ConfigError, DatasetError, RunError
+from semivox.loop import Loop, Row
+from semivox.methods import method_class, method_module
+from semivox.methods.base import Method, MethodConfig
+from semivox.planning import fingerprint, make_plan, make_recipe
+from semivox.run import RunFolder, create_run, open_run
+from semivox.types import Stage
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a training.
+
+    Attributes:
+        run: the run folder.
+        finished: False when the time budget or a signal stopped it; ``resume=True`` goes on.
+    """
+
+    run: Path
+    finished: bool
+
+
+def train(
+    data: Path,
+    *,
+    output: Path,
+    method: str | None = None,
+    split: Path | Split | None = None,
+    config: str | None = None,
+    settings: Sequence[str] | Mapping[str, Any] = (),
+    resume: bool = False,
+    seconds: float | None = None,
+    unlabelled: Path | None = None,
+    cache: Path | None = None,
+    device: str = "auto",
+    on_row: Callable[[Row, int], None] | None = None,
+    on_prepared: Callable[[str, int, int], None] | None = None,
+) -> Outcome:
+    """Train a method and leave a self-contained run folder.
+
+    Args:
+        data: nnU-Net or Medical Decathlon folder.
+        output: the run folder to make, or to go on with when `resume` is set.
+        method: name of a method or dotted name of a module; by default mean_teacher, or supervised where nothing is
+            unlabelled.
+        split: lists of cases; by default every label is used and every other scan is unlabelled.
+        config: name of a shipped config or path of a TOML file; by default the plan.
+        settings: ``key=value`` words, or nested values, that win over the config.
+        resume: go on from the last checkpoint of `output`; with none, start.
+        seconds: time budget; the run stops behind a checkpoint.
+        unlabelled: folder of further unlabelled scans.
+        cache: folder of prepared arrays.
+        device: "auto", "cpu" or "cuda".
+        on_row: called with every row of the log and the steps of all stages.
+        on_prepared: called with (case, done, all) while scans are prepared.
+
+    Raises:
+        DatasetError, ConfigError, UnknownMethodError, GeometryError, RunError: with what to do.
+    """
+    if resume and (output / "run.json").exists():
+        run = open_run(output)
+        dataset, lists = _reopen(run, data, unlabelled)
+    else:
+        dataset = read_dataset(data, unlabelled=unlabelled)
+        lists = _lists(dataset, split)
+        _refuse_faults(dataset, lists)
+        run = _new_run(dataset, lists, output, method, config, settings, unlabelled, device)
+    fabric = make_fabric(run.config, device)
+    method_config = make_method_config(run.config)
+    stages = resolve_stages(run.config, method_config)
+    recipe = Recipe.from_json(run.facts["recipe"])
+    needs = method_class(method_module(run.config.method_name)).needs
+    cases = prepare_dataset(
+        dataset, lists, recipe, cache or default_cache(), targets=needs, progress=on_prepared
+    )
+    if fabric.is_global_zero and not run.path.joinpath("run.json").exists():
+        run = create_run(
+            output, config=run.config, sources=run.facts["sources"], facts=run.facts, split_text=split_text(lists)
+        )
+    fabric.barrier()
+
+    def fresh(stage: str) -> Method:
+        return make_method(run.config, run.facts, stage=stage)
+
+    loop = Loop(
+        fabric,
+        fresh(stages[0].name),
+        fresh=fresh,
+        stages=stages,
+        make_stream=lambda stage: _stream(run.config, stage, cases, lists, needs, fabric.global_rank),
+        run=run,
+        seconds=seconds,
+        on_row=on_row,
+    )
+    return Outcome(output, loop.train())
+
+
+def resolve_stages(config: Config, method_config: MethodConfig) -> tuple[Stage, ...]:
+    """Return a method's stages with every number set: from ``stages.NAME.*``, the method, or the flat keys.
+
+    Raises:
+        ConfigError: ``stages`` names a stage that the method does not have.
+    """
+    stages = method_class(method_module(config.method_name)).stages(method_config)
+    unknown = set(config.stages) - {stage.name for stage in stages}
+    if unknown:
+        names = ", ".join(stage.name for stage in stages)
+        raise ConfigError(f"key 'stages.{min(unknown)}': {config.method_name} has the stages {names}")
+
+    def number(key: str, stage: Stage) -> int:
+        own = getattr(config.stages.get(stage.name, StageConfig()), key)
+        values = (own, getattr(stage, key), getattr(config, key))
+        return next(value for value in values if value is not None)
+
+    keys = ("steps", "batch_labelled", "batch_unlabelled")
+    return tuple(replace(stage, **{key: number(key, stage) for key in keys}) for stage in stages)
+
+
+def _lists(dataset: Dataset, split: Path | Split | None) -> Split:
+    if split is None:
+        return make_split(dataset, labelled=None)
+    lists = split if isinstance(split, Split) else read_split(split)
+    check_split(lists, dataset)
+    return lists
+
+
+def _refuse_faults(dataset: Dataset, lists: Split) -> None:
+    faults = [fault for fault in check_pool(dataset, lists) if fault.severity == "error"]
+    if faults:
+        more = f" (and {len(faults) - 1} more: run `semivox check`)" if len(faults) > 1 else ""
+        raise DatasetError(f"{faults[0]}{more}")
+
+
+def _new_run(
+    dataset: Dataset,
+    lists: Split,
+    output: Path,
+    method: str | None,
+    config: str | None,
+    settings: Sequence[str] | Mapping[str, Any],
+    unlabelled: Path | None,
+    device: str,
+) -> RunFolder:
+    """Return a run that is not on disk yet."""
+    if (output / "run.json").exists():
+        raise RunError(f"{output} holds a run already: continue it with --resume, or name another folder with -o")
+    given = read_config(config) if config else {}
+    values = settings if isinstance(settings, Mapping) else parse_settings(settings)
+    name = method or _named(values) or _named(given) or ("mean_teacher" if lists.unlabelled else "supervised")
+    method_module(name)
+    given = for_method(given, name)
+    facts_of_pool = fingerprint(dataset, lists)
+    layers: list[tuple[str, Mapping[str, Any]]] = [("method", {"method": {"name": name}})]
+    if not config:
+        plan = make_plan(
+            facts_of_pool,
+            method=name,
+            memory=None,
+            device="cuda" if torch.cuda.is_available() and device != "cpu" else "cpu",
+            labelled=len(lists.labelled),
+            unlabelled=len(lists.unlabelled),
+        )
+        layers.append(("plan", plan.values))
+    layers += [(config or "config", given), ("--set", values)]
+    if method:
+        layers.append(("--method", {"method": {"name": method}}))
+    resolved, sources = resolve_config(layers)
+    method_config = make_method_config(resolved)
+    resolved = resolved.model_copy(update={"method": {"name": name, **method_config.model_dump(mode="json")}})
+    facts = {
+        "method": name,
+        "data": str(dataset.folder.resolve()),
+        "unlabelled": str(unlabelled.resolve()) if unlabelled else None,
+        "channels": list(dataset.channels),
+        "classes": list(dataset.classes),
+        "recipe": make_recipe(dataset, lists, resolved, facts_of_pool).to_json(),
+        "split": lists.digest,
+        "sources": sources,
+        "command": " ".join(["semivox", *sys.argv[1:]]),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+    }
+    return RunFolder(output, resolved, facts)
+
+
+def _named(values: Mapping[str, Any]) -> str | None:
+    return values.get("method", {}).get("name")
+
+
+def _reopen(run: RunFolder, data: Path, unlabelled: Path | None) -> tuple[Dataset, Split]:
+    """Return the data set and the split of a run that goes on."""
+    extra = unlabelled or (Path(run.facts["unlabelled"]) if run.facts["unlabelled"] else None)
+    dataset = read_dataset(data, unlabelled=extra)
+    lists = read_split(run.split_file)
+    check_split(lists, dataset)
+    return dataset, lists
+
+
+def _stream(
+    config: Config, stage: Stage, cases: Mapping[str, PreparedCase], lists: Split, needs: frozenset[str], rank: int
+) -> Stream:
+    unlabelled = [cases[name] for name in lists.unlabelled]
+    if stage.batch_unlabelled and not unlabelled:
+        raise DatasetError(
+            f"{config.method_name} draws {stage.batch_unlabelled} unlabelled crops a step, but the split has no "
+            "unlabelled scans: add some with --unlabelled DIR, or train --method supervised"
+        )
+    return Stream(
+        [cases[name] for name in lists.labelled],
+        unlabelled,
+        patch=config.patch,
+        batch_labelled=stage.batch_labelled or 0,
+        batch_unlabelled=stage.batch_unlabelled or 0,
+        seed=config.seed,
+        stage=stage.name,
+        rank=rank,
+        dims=config.dims,
+        slice_axis=config.slice_axis,
+        foreground=config.foreground,
+        needs=needs,
+    )
