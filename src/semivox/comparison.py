@@ -1,0 +1,195 @@
+"""Means, intervals and paired tests of groups of runs: the statistics behind every table.
+
+The unit of every statistic is the case: runs of one group (the same method and settings, other seeds) are averaged per
+case first, so that three seeds on twenty cases are twenty observations, not sixty.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from semivox.scores import Group
+
+DRAWS = 10_000
+DISTANCES = ("hd", "asd", "assd")
+VERDICTS = ("better", "worse", "no difference shown", "too few cases")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One group's scores on one metric.
+
+    Attributes:
+        group: the group's display name.
+        label: name of the class; None is the mean over each case's classes.
+        metric: column of scores.csv.
+        mean, sd, low, high: over cases; ``low`` and ``high`` bound the 95 % bootstrap interval of the mean. NaN where
+            there are too few cases.
+        cases: number of cases in it.
+        rows: number of scored (run, case, class).
+        failures: how many of the rows ``evaluate`` called a failure; they are in the mean.
+        excluded: how many of the rows have no score (class absent in truth and prediction); they are not in the mean.
+    """
+
+    group: str
+    label: str | None
+    metric: str
+    mean: float
+    sd: float
+    low: float
+    high: float
+    cases: int
+    rows: int
+    failures: int
+    excluded: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A paired difference, group minus control, over the cases that both were scored on.
+
+    Attributes:
+        group, control: display names.
+        label: name of the class; None is the mean over each case's classes.
+        metric: column of scores.csv.
+        cases: number of pairs.
+        left_out: cases that only one of the two was scored on.
+        mean, control_mean: over the pairs.
+        difference, low, high: mean difference and its 95 % bootstrap interval over cases.
+        p: Wilcoxon signed-rank test, two-sided; NaN without pairs.
+        p_holm: ``p`` corrected by Holm's method within its family (same metric and label, all compared groups).
+    """
+
+    group: str
+    control: str
+    label: str | None
+    metric: str
+    cases: int
+    left_out: int
+    mean: float
+    control_mean: float
+    difference: float
+    low: float
+    high: float
+    p: float
+    p_holm: float = float("nan")
+
+    @property
+    def verdict(self) -> str:
+        """What the interval says: one of VERDICTS; "no difference shown" where it contains 0."""
+        if np.isnan(self.low):
+            return "too few cases"
+        if self.low <= 0 <= self.high:
+            return "no difference shown"
+        return "better" if (self.difference > 0) == higher_is_better(self.metric) else "worse"
+
+
+def higher_is_better(metric: str) -> bool:
+    """Return whether more is better: true for overlaps, false for distances."""
+    return not metric.startswith(DISTANCES)
+
+
+def bootstrap_interval(values: ArrayLike, *, draws: int = DRAWS, seed: int = 0) -> tuple[float, float]:
+    """Return the 95 % percentile interval of the mean of (n,) values over bootstrap draws of the n cases.
+
+    Fewer than two values give (NaN, NaN). The interval of equal values is that value.
+    """
+    sample = np.asarray(values, dtype=np.float64)
+    if len(sample) < 2:
+        return float("nan"), float("nan")
+    centre = sample.mean()
+    if np.ptp(sample) == 0:
+        return float(sample[0]), float(sample[0])
+    drawn = np.random.default_rng(seed).integers(0, len(sample), (draws, len(sample)))
+    low, high = np.percentile((sample - centre)[drawn].mean(axis=1), [2.5, 97.5]) + centre
+    return float(low), float(high)
+
+
+def wilcoxon_p(differences: ArrayLike) -> float:
+    """Return the two-sided p of Wilcoxon's signed-rank test; zeros are dropped, and nothing but zeros gives 1.
+
+    No difference at all (n = 0) gives NaN. SciPy chooses the exact distribution where it can.
+    """
+    from scipy.stats import wilcoxon
+
+    sample = np.asarray(differences, dtype=np.float64)
+    if len(sample) == 0:
+        return float("nan")
+    # Scores that agree to the last digits would be ranked by rounding noise.
+    sample = np.round(sample, 12)
+    sample = sample[sample != 0]
+    return float(wilcoxon(sample).pvalue) if len(sample) else 1.0
+
+
+def holm(p: ArrayLike) -> NDArray[np.float64]:
+    """Return Holm's step-down adjustment of (m,) p values; NaNs stay NaN and do not count into m.
+
+    By hand: (0.01, 0.04, 0.03) -> (0.03, 0.06, 0.06).
+    """
+    adjusted = np.array(p, dtype=np.float64)
+    known = np.flatnonzero(~np.isnan(adjusted))
+    order = known[np.argsort(adjusted[known], kind="stable")]
+    steps = adjusted[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(steps))
+    return adjusted
+
+
+def paired_scores(first: Group, second: Group, metric: str, label: str | None = None) -> dict[str, tuple[float, float]]:
+    """Return {case: (first, second)}, each case's means over the classes that both groups have a score of."""
+    mine, theirs = first.cells(metric, label), second.cells(metric, label)
+    common = mine.keys() & theirs.keys()
+    left, right = _per_case({key: mine[key] for key in common}), _per_case({key: theirs[key] for key in common})
+    return {case: (left[case], right[case]) for case in left}
+
+
+def compare(first: Group, second: Group, metric: str, label: str | None = None) -> Comparison:
+    """Return the paired difference `first` minus `second`, without correction for other comparisons."""
+    pairs = paired_scores(first, second, metric, label)
+    a, b = np.array(list(pairs.values())).reshape(-1, 2).T
+    low, high = bootstrap_interval(a - b)
+    everyone = {case for case, _ in first.cells(metric, label).keys() | second.cells(metric, label).keys()}
+    return Comparison(
+        group=first.name, control=second.name, label=label, metric=metric,
+        cases=len(pairs), left_out=len(everyone) - len(pairs), mean=_mean(a), control_mean=_mean(b),
+        difference=_mean(a - b), low=low, high=high, p=wilcoxon_p(a - b),
+    )  # fmt: skip
+
+
+def per_case(group: Group, metric: str, label: str | None = None) -> dict[str, float]:
+    """Return each case's score, averaged over the group's runs and then, for `label` None, over its classes."""
+    return _per_case(group.cells(metric, label))
+
+
+def summarise(group: Group, metric: str, label: str | None = None) -> Summary:
+    """Return mean, sd, interval and counts of one group on one metric."""
+    values = np.array(list(per_case(group, metric, label).values()))
+    low, high = bootstrap_interval(values)
+    rows = [row for run in group.runs for row in run.rows if label in (None, row.label) and metric in row.values]
+    return Summary(
+        group=group.name, label=label, metric=metric, mean=_mean(values),
+        sd=float(values.std(ddof=1)) if len(values) > 1 else float("nan"), low=low, high=high, cases=len(values),
+        rows=len(rows), failures=sum(row.failed for row in rows),
+        excluded=sum(bool(np.isnan(row.values[metric])) for row in rows),
+    )  # fmt: skip
+
+
+def compare_all(pairs: Sequence[tuple[Group, Group]], metric: str, label: str | None = None) -> list[Comparison]:
+    """Return the comparisons of one family, corrected by Holm's method; pairs that lack the metric are left out."""
+    known = [compare(a, b, metric, label) for a, b in pairs if metric in a.metrics and metric in b.metrics]
+    return [replace(c, p_holm=float(p)) for c, p in zip(known, holm([c.p for c in known]), strict=True)]
+
+
+def _per_case(cells: Mapping[tuple[str, str], float]) -> dict[str, float]:
+    """Return each case's mean over its classes."""
+    by_case: dict[str, list[float]] = {}
+    for (case, _), value in sorted(cells.items()):
+        by_case.setdefault(case, []).append(value)
+    return {case: float(np.mean(values)) for case, values in by_case.items()}
+
+
+def _mean(values: ArrayLike) -> float:
+    """Return the mean; NaN without values."""
+    values = np.asarray(values)
+    return float(values.mean()) if values.size else float("nan")

@@ -1,0 +1,289 @@
+"""Scores of many runs -> one offline HTML file: tables, paired tests, figures, slices, configs and commands."""
+
+import base64
+import importlib.metadata
+import json
+import platform
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import semivox
+from semivox.comparison import higher_is_better, paired_scores, per_case
+from semivox.data.volume import bare_name, read_image, read_label
+from semivox.errors import SemivoxError
+from semivox.figures import PREDICTION, TRUTH, draw_cases, draw_losses, draw_slice
+from semivox.run import write_atomic
+from semivox.scores import Group, Scores, group_scores, read_scores
+from semivox.tables import (
+    Tables,
+    headline,
+    markdown_table,
+    metric_name,
+    p_text,
+    score_text,
+    sentence,
+    summary_tables,
+    tabulate,
+)
+
+__all__ = ["markdown_table", "summary_tables", "write_report"]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One slice with its outlines: ``source`` is a data URI, None where `missing` says why there is none."""
+
+    rank: str
+    case: str
+    caption: str
+    source: str | None = None
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class RunDetails:
+    """What made one row of scores: commands and config as texts, facts by name."""
+
+    name: str
+    commands: Mapping[str, str]
+    config: str
+    facts: Mapping[str, str]
+
+
+def write_report(
+    scores: Sequence[Path],
+    output: Path,
+    *,
+    control: str | None = "supervised",
+    images: Path | None = None,
+    title: str = "What did the unlabelled scans bring?",
+) -> Path:
+    """Write one HTML file that needs nothing else, and return its path.
+
+    A section whose input is missing (pictures, logs, configs) says so; only the scores themselves are needed.
+
+    Args:
+        scores: scores.csv files, each beside its scores.json.
+        output: the HTML file.
+        control: group or method that the others are compared with, see `summary_tables`.
+        images: a folder of the scans, for the pictures, where scores.json does not name them or they moved.
+        title: heading of the report.
+
+    Raises:
+        DatasetError: no scores, or a file that is no table of scores.
+        RunError: the file cannot be written.
+    """
+    groups = group_scores([read_scores(Path(path)) for path in scores])
+    tables = tabulate(groups, control=control)
+    by_name = {group.name: group for group in groups}
+    ordered = [by_name[name] for name in tables.groups]
+    losses, no_losses = _draw_losses(ordered)
+    html = _template().render(
+        title=title,
+        headline=headline(tables),
+        tables=tables,
+        first=tables.metrics[0],
+        sentences=_sentences(tables),
+        run_rows=_run_rows(tables),
+        views=(None, *(tables.labels if len(tables.labels) > 1 else ())),
+        cases_figure=_draw_cases(tables, by_name),
+        losses_figure=losses,
+        no_losses=no_losses,
+        pictures={group.name: list(_pictures(group, tables.metrics[0], images)) for group in ordered},
+        truth_colour=TRUTH,
+        prediction_colour=PREDICTION,
+        runs=[_run_details(run) for group in ordered for run in group.runs],
+        environment=_environment(),
+    )
+    output = Path(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(output, lambda file: file.write(html.encode()))
+    return output
+
+
+def _template() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("semivox", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"score": score_text, "metric": metric_name, "p": p_text}
+    environment.tests["higher_better"] = higher_is_better
+    return environment.get_template("report.html")
+
+
+def _sentences(tables: Tables) -> list[str]:
+    """Return a sentence per comparison, where the headline only counts them."""
+    found = [c for c in tables.comparisons if (c.metric, c.label) == (tables.metrics[0], None)]
+    return [sentence(c) for c in found] if len(found) > 1 else []
+
+
+def _run_rows(tables: Tables) -> list[dict[str, Any]]:
+    """Return a row per run: group, seed, cases and the mean of every metric."""
+    rows = []
+    for group in tables.groups:
+        by_metric = {m: [run for run in tables.runs if (run.group, run.metric) == (group, m)] for m in tables.metrics}
+        for number, run in enumerate(by_metric[tables.metrics[0]]):
+            means = {metric: runs[number].mean for metric, runs in by_metric.items()}
+            rows.append({"group": group, "seed": run.seed, "cases": run.cases, "means": means})
+    return rows
+
+
+def _draw_cases(tables: Tables, groups: Mapping[str, Group]) -> str:
+    metric = tables.metrics[0]
+    cases = {name: per_case(groups[name], metric) for name in tables.groups}
+    means = {name: tables.summary(name, metric) for name in tables.groups}
+    differences = {}
+    for name, control in tables.controls.items():
+        found = tables.comparison(name, metric)
+        if found is not None and found.cases:
+            pairs = paired_scores(groups[name], groups[control], metric)
+            points = {case: mine - theirs for case, (mine, theirs) in pairs.items()}
+            differences[name] = (points, (found.difference, found.low, found.high))
+    spans = {name: (s.mean, s.low, s.high) for name, s in means.items()}
+    return draw_cases(cases, spans, differences, metric=metric_name(metric))
+
+
+def _draw_losses(groups: Sequence[Group]) -> tuple[str, str]:
+    """Return the loss curves as SVG, and a sentence on the groups without a log."""
+    logs = {group.name: [log for run in group.runs for log in _read_logs(run)] for group in groups}
+    known = {name: found for name, found in logs.items() if found}
+    missing = [name for name, found in logs.items() if not found]
+    text = f"No log.jsonl was found for {', '.join(missing)}: the run folder is not named or has moved." * bool(missing)
+    return (draw_losses(known) if known else ""), text
+
+
+def _run_folders(run: Scores) -> list[Path]:
+    named = run.prediction.get("run")
+    found = [run.locate(path) for path in (named if isinstance(named, list) else [named])]
+    return [path for path in found if path is not None]
+
+
+def _read_logs(run: Scores) -> Iterator[list[Mapping[str, Any]]]:
+    for folder in _run_folders(run):
+        rows: list[Mapping[str, Any]] = []
+        file = folder / "log.jsonl"
+        for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:  # a crash may cut the last line short
+                break
+        if rows:
+            yield rows
+
+
+def _pictures(group: Group, metric: str, images: Path | None) -> Iterator[Picture]:
+    """Yield the best, the median and the worst case of a group, as its first run segmented them."""
+    run = group.runs[0]
+    shown = per_case(Group(group.name, (run,)), metric)
+    ranked = sorted(shown, key=lambda case: shown[case], reverse=higher_is_better(metric))
+    if not ranked:
+        return
+    ranks = {"best": ranked[0], "median": ranked[len(ranked) // 2], "worst": ranked[-1]}
+    for rank, case in ranks.items():
+        caption = f"{metric_name(metric)} {score_text(shown[case], metric)}"
+        if len(group.runs) > 1:
+            caption += f", run of {_seed_text(run)}"
+        try:
+            png = _picture(run, case, images)
+        except SemivoxError as error:
+            yield Picture(rank, case, caption, missing=_without_folders(str(error)))
+        else:
+            yield Picture(rank, case, caption, "data:image/png;base64," + base64.b64encode(png).decode())
+
+
+def _picture(run: Scores, case: str, images: Path | None) -> bytes:
+    """Return the PNG of one case."""
+    truth = read_label(_find(run, run.info.get("labels"), case, "the label"))
+    masks = run.prediction.get("masks") or run.info.get("masks") or run.path.parent
+    mask = read_label(_find(run, masks, case, "the predicted mask"))
+    image = read_image(_find_images(run, case, images))
+    if not image.array.shape[1:] == truth.array.shape == mask.array.shape:
+        shapes = f"{image.array.shape[1:]}, {truth.array.shape} and {mask.array.shape}"
+        raise SemivoxError(f"scan, label and mask of {case} have the shapes {shapes}; expected one shape")
+    labels = {row.value for row in run.rows if row.value is not None} or None  # leaves the ignore label out
+    return draw_slice(image.array, truth.array, mask.array, truth.spacing, labels=labels)
+
+
+def _find(run: Scores, folder: object, case: str, what: str) -> Path:
+    found = run.locate(folder)
+    files = sorted(found.iterdir()) if found is not None and found.is_dir() else []
+    for file in files:
+        if bare_name(file) == case and file.name != case:
+            return file
+    raise SemivoxError(f"{what} of {case} was not found: its folder is not named in scores.json or has moved")
+
+
+def _find_images(run: Scores, case: str, images: Path | None) -> list[Path]:
+    if images is not None:
+        own = re.compile(re.escape(case) + r"(_\d{4})?")
+        found = [path for path in sorted(Path(images).iterdir()) if own.fullmatch(bare_name(path)) and path.is_file()]
+    else:
+        named = run.prediction.get("images")
+        listed = named.get(case, []) if isinstance(named, Mapping) else []
+        found = [path for path in map(run.locate, listed if isinstance(listed, list) else [listed]) if path]
+    if not found:
+        raise SemivoxError(f"the scan of {case} was not found: name its folder with --images")
+    return found
+
+
+def _run_details(run: Scores) -> RunDetails:
+    prediction = run.prediction
+    commands = {"train": prediction.get("train_command"), "predict": prediction.get("command")}
+    commands["evaluate"] = run.info.get("command")
+    facts = {
+        "split": prediction.get("split"),
+        "run folder": ", ".join(folder.name for folder in _run_folders(run)),
+        "unit of distances": run.info.get("unit"),
+        "tolerance of NSD": run.info.get("tolerance"),
+        "definition of HD95": run.info.get("hd95"),
+        "options of predict": prediction.get("options"),
+        "versions": prediction.get("versions"),
+    }
+    return RunDetails(
+        name=f"{run.group}, {_seed_text(run)}",
+        commands={verb: str(text) for verb, text in commands.items() if text},
+        config=_config_text(run),
+        facts={name: _plain(value) for name, value in facts.items() if value},
+    )
+
+
+def _config_text(run: Scores) -> str:
+    """Return the config as the run folder has it, else as scores.json has it; folders are left out of its paths."""
+    for folder in _run_folders(run):
+        if (folder / "config.toml").is_file():
+            return _without_folders((folder / "config.toml").read_text(encoding="utf-8"))
+    config = run.prediction.get("config")
+    return _without_folders(json.dumps(config, indent=2)) if config else ""
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
+    return _without_folders(str(value))
+
+
+def _without_folders(text: str) -> str:
+    """Return the text with every absolute path cut to its last part: a report is sent to people outside."""
+    return re.sub(r"""(?<![\w.…/])(?:/|[A-Za-z]:\\)(?:[^\s"'/\\]+[/\\])+""", "…/", text)
+
+
+def _seed_text(run: Scores) -> str:
+    return "seed unknown" if run.seed is None else f"seed {run.seed}"
+
+
+def _environment() -> dict[str, str]:
+    packages = ("numpy", "scipy", "matplotlib")
+    return {
+        "semivox": semivox.__version__,
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in packages},
+        "system": f"{platform.system()} {platform.machine()}",
+    }

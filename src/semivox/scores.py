@@ -1,0 +1,200 @@
+"""What evaluation wrote: a scores.csv with its scores.json, read; runs that differ in their seed only, grouped."""
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from semivox.errors import DatasetError
+
+METRICS = ("dice", "jaccard", "hd95", "hd", "asd", "assd", "nsd")
+"""First words of the columns that hold scores; the others (sizes, flags) say how a row came about."""
+NO_FAILURE = {"", "0", "0.0", "false", "no", "none", "nan"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """The scores of one case and class.
+
+    Attributes:
+        case: name of the case.
+        label: name of the class.
+        value: the class's value in label files; None where the table has no whole number there.
+        failed: whether evaluation called it a failure.
+        values: scores by metric, NaN where undefined.
+    """
+
+    case: str
+    label: str
+    value: int | None
+    failed: bool
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One scores.csv and what the scores.json beside it says (empty where there is none)."""
+
+    path: Path
+    rows: tuple[Row, ...]
+    info: Mapping[str, Any]
+
+    @property
+    def prediction(self) -> Mapping[str, Any]:
+        """What prediction.json said of the masks: run, method, group, seed, images, command, config."""
+        found = self.info.get("prediction")
+        return found if isinstance(found, Mapping) else {}
+
+    @property
+    def group(self) -> str:
+        """Display name of the method and its variant; the folder's name where nothing says it."""
+        return str(self.prediction.get("group") or self.method)
+
+    @property
+    def method(self) -> str:
+        """Name of the method; the folder's name where nothing says it."""
+        return str(self.prediction.get("method") or self.path.parent.name or self.path.stem)
+
+    @property
+    def seed(self) -> int | None:
+        """Seed of the run, where known."""
+        seed = self.prediction.get("seed")
+        return int(seed) if isinstance(seed, int | float) else None
+
+    @property
+    def split(self) -> str | None:
+        """Digest of the split that the run was trained on, where known."""
+        split = self.prediction.get("split")
+        return str(split) if split else None
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The columns that hold scores."""
+        return tuple(self.rows[0].values)
+
+    def locate(self, path: object) -> Path | None:
+        """Return the existing file or folder that scores.json names, or its namesake beside scores.json; else None."""
+        if not isinstance(path, str | Path) or not str(path):
+            return None
+        here = self.path.parent
+        return next((p for p in (here / path, Path(path), here / Path(path).name) if p.exists()), None)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that are one method with one setting; they differ in their seed, or in the drawn labels."""
+
+    name: str
+    runs: tuple[Scores, ...]
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        return self.runs[0].method
+
+    @property
+    def splits(self) -> frozenset[str | None]:
+        """Digests of all splits that its runs were trained on."""
+        return frozenset(run.split for run in self.runs)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that every run has."""
+        return tuple(m for m in self.runs[0].metrics if all(m in run.metrics for run in self.runs))
+
+    @property
+    def cases(self) -> frozenset[str]:
+        """Names of all cases."""
+        return frozenset(row.case for run in self.runs for row in run.rows)
+
+    @property
+    def labels(self) -> frozenset[str]:
+        """Names of all classes."""
+        return frozenset(row.label for run in self.runs for row in run.rows)
+
+    def cells(self, metric: str, label: str | None = None) -> dict[tuple[str, str], float]:
+        """Return {(case, class): mean over the runs}; what is undefined in every run is left out."""
+        return {
+            (case, found): sum(values) / len(values)
+            for (case, found), values in self._values.get(metric, {}).items()
+            if label in (None, found)
+        }
+
+    @cached_property
+    def _values(self) -> dict[str, dict[tuple[str, str], list[float]]]:
+        """Every defined value by metric and (case, class)."""
+        values: dict[str, dict[tuple[str, str], list[float]]] = {}
+        for row in (row for run in self.runs for row in run.rows):
+            for metric, value in row.values.items():
+                if not math.isnan(value):
+                    values.setdefault(metric, {}).setdefault((row.case, row.label), []).append(value)
+        return values
+
+
+def read_scores(path: Path) -> Scores:
+    """Return one scores.csv with its scores.json.
+
+    Raises:
+        DatasetError: there is no such file, a column or every row is missing, or a score is no number.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DatasetError(f"{path}: there is no such file; expected a scores.csv written by 'semivox evaluate'")
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        columns = reader.fieldnames or []
+        metrics = [name for name in columns if name.split("_")[0] in METRICS]
+        if "case" not in columns or "label" not in columns or not metrics:
+            raise DatasetError(
+                f"{path}: found the columns {', '.join(columns) or 'none'}; expected case, label and at least one "
+                "metric such as dice; write it with 'semivox evaluate'"
+            )
+        rows = tuple(_row(line, metrics, f"{path}, line {reader.line_num}") for line in reader)
+    if not rows:
+        raise DatasetError(f"{path}: holds no scores, only its header; run 'semivox evaluate' again")
+    return Scores(path, rows, _read_info(path.with_suffix(".json")))
+
+
+def group_scores(scores: Sequence[Scores]) -> list[Group]:
+    """Return the groups in order of their first appearance; the same file given twice counts once.
+
+    Raises:
+        DatasetError: there are no scores.
+    """
+    if not scores:
+        raise DatasetError("no scores were given; expected at least one scores.csv written by 'semivox evaluate'")
+    groups: dict[str, list[Scores]] = {}
+    for one in {one.path.resolve(): one for one in scores}.values():
+        groups.setdefault(one.group, []).append(one)
+    by_seed = {name: sorted(runs, key=lambda r: (r.seed is None, r.seed or 0)) for name, runs in groups.items()}
+    return [Group(name, tuple(runs)) for name, runs in by_seed.items()]
+
+
+def _row(line: Mapping[str, str | None], metrics: Sequence[str], where: str) -> Row:
+    try:
+        values = {metric: float(line[metric] or "nan") for metric in metrics}
+    except ValueError as error:
+        raise DatasetError(f"{where}: {error}; expected a number or nothing in {', '.join(metrics)}") from None
+    value = line["label"] or ""
+    failure = (line.get("failure") or "").strip().lower()
+    return Row(
+        case=line["case"] or "",
+        label=line.get("name") or value,
+        value=int(value) if value.isdecimal() else None,
+        failed=failure not in NO_FAILURE,
+        values=values,
+    )
+
+
+def _read_info(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DatasetError(f"{path}: is no JSON ({error}); run 'semivox evaluate' again") from None
+    return info if isinstance(info, dict) else {}

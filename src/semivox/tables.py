@@ -1,0 +1,233 @@
+"""Scores of many runs -> all numbers of a report, as plain data, as Markdown, and as a sentence in plain words."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+from semivox.comparison import VERDICTS, Comparison, Summary, compare_all, higher_is_better, per_case, summarise
+from semivox.scores import Group, group_scores, read_scores
+
+NAMES = {"dice": "Dice", "jaccard": "Jaccard", "hd95": "HD95", "hd": "HD", "asd": "ASD", "assd": "ASSD", "nsd": "NSD"}
+UNITS = {"mm", "voxel", "pixel"}
+
+
+@dataclass(frozen=True)
+class RunMean:
+    """One run's mean over cases; ``seed`` is None where scores.json does not say it."""
+
+    group: str
+    seed: int | None
+    metric: str
+    mean: float
+    cases: int
+
+
+@dataclass(frozen=True)
+class Tables:
+    """All numbers of a report.
+
+    Attributes:
+        groups: display names, controls first.
+        metrics: columns of scores.csv, Dice first.
+        labels: class names.
+        summaries: per group, label (None first) and metric.
+        comparisons: every other group against its control.
+        pairs: all pairs of groups.
+        runs: each run's own mean.
+        controls: the control of every group that has one.
+        notes: what a reader must know before trusting the numbers, in sentences.
+    """
+
+    groups: tuple[str, ...]
+    metrics: tuple[str, ...]
+    labels: tuple[str, ...]
+    summaries: tuple[Summary, ...]
+    comparisons: tuple[Comparison, ...]
+    pairs: tuple[Comparison, ...]
+    runs: tuple[RunMean, ...]
+    controls: Mapping[str, str]
+    notes: tuple[str, ...]
+
+    def summary(self, group: str, metric: str, label: str | None = None) -> Summary:
+        """Return the one summary of a group, metric and label."""
+        key = (group, metric, label)
+        return next(s for s in self.summaries if (s.group, s.metric, s.label) == key)
+
+    def comparison(self, group: str, metric: str, label: str | None = None) -> Comparison | None:
+        """Return a group's comparison with its control; None for a control and where there is none."""
+        key = (group, metric, label)
+        return next((c for c in self.comparisons if (c.group, c.metric, c.label) == key), None)
+
+
+def summary_tables(scores: Sequence[Path], *, control: str | None = "supervised") -> Tables:
+    """Return all numbers of a report on these scores.csv files.
+
+    Args:
+        scores: scores.csv files, each beside its scores.json.
+        control: name of the group, or of the method, that the others are compared with. Where several groups are of
+            this method (several label budgets), each group is compared with the one trained on the same splits.
+
+    Raises:
+        DatasetError: no file, or one that is no table of scores.
+    """
+    return tabulate(group_scores([read_scores(path) for path in scores]), control=control)
+
+
+def tabulate(groups: Sequence[Group], *, control: str | None = "supervised") -> Tables:
+    """Return all numbers about groups of runs; see `summary_tables`."""
+    controls = find_controls(groups, control)
+    groups = sorted(groups, key=lambda g: g.name not in controls.values())  # stable: controls first
+    by_name = {group.name: group for group in groups}
+    metrics = tuple(sorted(dict.fromkeys(m for g in groups for m in g.metrics), key=lambda m: m != "dice"))
+    labels = tuple(dict.fromkeys(row.label for g in groups for run in g.runs for row in run.rows))
+    views = (None, *(labels if len(labels) > 1 else ()))
+    against = [(by_name[name], by_name[other]) for name, other in controls.items()]
+    pairs = [(second, first) for first, second in combinations(groups, 2)]
+    return Tables(
+        groups=tuple(by_name),
+        metrics=metrics,
+        labels=labels,
+        summaries=tuple(summarise(g, m, v) for g in groups for v in views for m in metrics),
+        comparisons=tuple(c for v in views for m in metrics for c in compare_all(against, m, v)),
+        pairs=tuple(c for v in views for m in metrics for c in compare_all(pairs, m, v)),
+        runs=tuple(run for g in groups for m in metrics for run in _run_means(g, m)),
+        controls=controls,
+        notes=tuple(_notes(groups, controls, control)),
+    )
+
+
+def find_controls(groups: Sequence[Group], control: str | None) -> dict[str, str]:
+    """Return which group is the control of which other, by name; empty where there is none."""
+    named = [g for g in groups if g.name == control] or [g for g in groups if control and g.method == control]
+    found: dict[str, str] = {}
+    for group in groups:
+        same = [c for c in named if c.splits == group.splits] if len(named) > 1 else named
+        if group not in named and len(same) == 1:
+            found[group.name] = same[0].name
+    return found
+
+
+def metric_name(metric: str) -> str:
+    """Return the display name of a column: "hd95_mm" -> "HD95 (mm)", "nsd_at_2mm" -> "NSD at 2 mm"."""
+    first, *rest = re.sub(r"(\d)(mm|voxel|pixel)$", r"\1_\2", metric).split("_")
+    if len(rest) == 1 and rest[0] in UNITS:
+        rest = [f"({rest[0]})"]
+    return " ".join([NAMES.get(first, first), *rest])
+
+
+def score_text(value: float, metric: str, *, signed: bool = False) -> str:
+    """Return a score for people: three decimals for overlaps, two for distances, a dash where undefined."""
+    if math.isnan(value):
+        return "–"
+    text = f"{value:{'+' if signed else ''}.{3 if higher_is_better(metric) else 2}f}"
+    return text.replace("-", "−")
+
+
+def p_text(p: float) -> str:
+    """Return a p value for people."""
+    if math.isnan(p):
+        return "–"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def sentence(comparison: Comparison) -> str:
+    """Return a comparison in plain words, with its interval; says "no difference shown" where that contains 0."""
+    c, name = comparison, metric_name(comparison.metric)
+    mean, other = score_text(c.mean, c.metric), score_text(c.control_mean, c.metric)
+    text = f"{c.group}: mean {name} {mean} against {other} of {c.control} on {c.cases} case{'s' * (c.cases != 1)}"
+    if c.verdict == "too few cases":
+        return f"{text}; too few cases to compare."
+    low, high = (score_text(v, c.metric, signed=True) for v in (c.low, c.high))
+    difference = score_text(c.difference, c.metric, signed=True)
+    return f"{text}, a paired difference of {difference} (95 % interval {low} to {high}): {c.verdict}."
+
+
+def headline(tables: Tables) -> str:
+    """Return in one sentence what the unlabelled scans brought, by the first metric's paired interval."""
+    found = [c for c in tables.comparisons if (c.metric, c.label) == (tables.metrics[0], None)]
+    if not found:
+        return "What the unlabelled scans brought cannot be said: no method was scored beside a control."
+    if len(found) == 1:
+        return f"With unlabelled scans, {sentence(found[0])}"
+    name = metric_name(tables.metrics[0])
+    counts = Counter(c.verdict for c in found)
+    said = ", ".join(f"{verdict} for {counts[verdict]}" for verdict in VERDICTS if counts[verdict])
+    return f"With unlabelled scans, against the control on the same cases, by {name}: {said} of {len(found)} methods."
+
+
+def markdown_table(tables: Tables, *, label: str | None = None, metrics: Sequence[str] | None = None) -> str:
+    """Return a Markdown table: per group the mean ± sd of each metric and the paired difference of the first one.
+
+    Args:
+        tables: the numbers.
+        label: name of a class; None is the mean over each case's classes.
+        metrics: columns of scores.csv; None takes all.
+    """
+    metrics = tuple(metrics or tables.metrics)
+    first = metric_name(metrics[0])
+    head = ["Method", "Runs", "Cases", *map(metric_name, metrics), f"Δ {first} [95 %]", "p (Holm)", "Failures"]
+    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
+    for group in tables.groups:
+        own = [tables.summary(group, metric, label) for metric in metrics]
+        runs = sum(run.group == group and run.metric == tables.metrics[0] for run in tables.runs)
+        scores = [f"{score_text(s.mean, s.metric)} ± {score_text(s.sd, s.metric)}" for s in own]
+        difference = _difference(tables.comparison(group, metrics[0], label))
+        lines.append([group, str(runs), str(own[0].cases), *scores, *difference, f"{own[0].failures} of {own[0].rows}"])
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines) + "\n"
+
+
+def _difference(comparison: Comparison | None) -> tuple[str, str]:
+    """Return the cells of a paired difference with its interval, and of its corrected p."""
+    if comparison is None:
+        return "–", "–"
+    c = comparison
+    value, low, high = (score_text(v, c.metric, signed=True) for v in (c.difference, c.low, c.high))
+    return f"{value} [{low}, {high}]", p_text(c.p_holm)
+
+
+def _run_means(group: Group, metric: str) -> Iterator[RunMean]:
+    """Return each run's own mean over its cases."""
+    for run in group.runs:
+        values = list(per_case(Group(group.name, (run,)), metric).values())
+        yield RunMean(group.name, run.seed, metric, sum(values) / len(values) if values else math.nan, len(values))
+
+
+def _notes(groups: Sequence[Group], controls: Mapping[str, str], control: str | None) -> list[str]:
+    """Return what limits the numbers, in sentences."""
+    return [*_notes_on_control(groups, controls, control), *_notes_on_cases(groups), *_notes_on_runs(groups)]
+
+
+def _notes_on_control(groups: Sequence[Group], controls: Mapping[str, str], control: str | None) -> Iterator[str]:
+    if len(groups) > 1 and not controls:
+        which = f"none of the groups is '{control}'" if control else "none was named"
+        yield f"No control: {which}, so what the unlabelled scans brought cannot be shown."
+    by_name = {group.name: group for group in groups}
+    for name, other in controls.items():
+        if by_name[name].splits != by_name[other].splits:
+            yield f"{name} and {other} were not trained on the same splits, or their files do not say so."
+
+
+def _notes_on_cases(groups: Sequence[Group]) -> Iterator[str]:
+    if len({group.cases for group in groups}) > 1:
+        yield "The groups were not scored on the same cases; paired tests use the cases that both have."
+    if len({group.labels for group in groups}) > 1:
+        yield "The groups were not scored on the same classes; paired tests use the classes that both have."
+    fewest = min(len(group.cases) for group in groups)
+    if fewest < 6:
+        yield (
+            f"With {fewest} cases the signed-rank test cannot go below p = {min(1.0, 2 ** (1 - fewest)):.3g}, and a "
+            "bootstrap interval over so few cases is too narrow."
+        )
+
+
+def _notes_on_runs(groups: Sequence[Group]) -> Iterator[str]:
+    once = [group.name for group in groups if len(group.runs) == 1]
+    if once:
+        yield f"Trained once, so the spread over seeds is unknown: {', '.join(once)}."
+    twice = [g.name for g in groups if len(g.runs) > len({(run.seed, run.split) for run in g.runs})]
+    if twice:
+        yield f"Several runs have the same seed and split, or do not say theirs: {', '.join(twice)}."
