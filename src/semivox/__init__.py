@@ -1,4 +1,4 @@
-"""semivox: semi-supervised segmentation of medical scans, from a folder with a few labels to masks and honest scores."""
+"""semivox: semi-supervised segmentation of medical scans, from a few labels to masks and honest scores."""
 
 from importlib import import_module
 from typing import Any
@@ -25,7 +25,7 @@ _HOMES = {
     "write_split": "data.splitting",
 }
 
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604
+__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:

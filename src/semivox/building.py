@@ -74,7 +74,7 @@ def make_fabric(config: Config, device: str) -> Fabric:
     torch.set_flush_denormal(True)
     cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
     if not cuda and config.precision in ("bf16", "16"):
-        raise ConfigError(f"precision = '{config.precision}' on a CPU is many times slower than 32: set precision = 'auto'")
+        raise ConfigError(f"precision = '{config.precision}' is many times slower than 32 on a CPU: set it to 'auto'")
     half = "bf16-mixed" if cuda and torch.cuda.is_bf16_supported() else "16-mixed"
     precision = {"auto": half if cuda else "32-true", "32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
     if config.determinism == "strict":

@@ -1,4 +1,4 @@
-"""Method cards for people: one line each, or the whole card with every config field; docs/methods.md is made of them."""
+"""Method cards for people: one line each, or the whole card with every field; docs/methods.md is made of them."""
 
 import inspect
 

@@ -56,7 +56,12 @@ def demo(
     from semivox.demonstration import demo as run_demo
 
     with Console() as console:
-        report = run_demo(output, device=device, say=console.say, on_progress=console.row)
+        report = run_demo(
+            output,
+            device=device,
+            say=console.say,
+            on_progress=lambda row, total, name: console.row(row, total=total, name=name),
+        )
     print(report)
 
 
@@ -102,7 +107,8 @@ def split(
         seed=seed,
     )
     write_split(lists, output)
-    print(f"{len(lists.labelled)} labelled, {len(lists.unlabelled)} unlabelled, {len(lists.held_out)} held out: {output}")
+    counts = f"{len(lists.labelled)} labelled, {len(lists.unlabelled)} unlabelled, {len(lists.held_out)} held out"
+    print(f"{counts}: {output}")
 
 
 @app.command()
@@ -254,7 +260,7 @@ def report(
     scores: Annotated[list[Path], typer.Argument(help="scores.csv of every run")],
     output: Output = Path("report.html"),
     control: Annotated[str, typer.Option(help="the method that others are compared with")] = "supervised",
-    images: Annotated[Path | None, typer.Option(help="folder of the scans, where scores.json does not know them")] = None,
+    images: Annotated[Path | None, typer.Option(help="folder of the scans, if scores.json knows none")] = None,
 ) -> None:
     """Write one offline HTML file that compares runs."""
     from semivox.reporting import write_report

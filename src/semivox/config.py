@@ -47,7 +47,7 @@ class PrepareConfig(_Frozen):
     clip: tuple[float, float] | None = None
     """intensities are clipped to this range first; for CT the 0.5 and 99.5 percentiles of the foreground when unset."""
     normalise: Literal["volume", "foreground"] | None = None
-    """z-score by each scan, or by the foreground of the labelled cases; "foreground" for CT, else "volume" when unset."""
+    """z-score by each scan, or by the foreground of the labelled cases; unset: "foreground" for CT, else "volume"."""
     boxes: str | None = None
     """JSON file of crop boxes made outside training: {case: [x0, y0, z0, x1, y1, z1]} in voxels of the RAS+ scan."""
 
@@ -177,9 +177,8 @@ def validated(
         if first["type"] == "extra_forbidden":
             known = _known_keys(model)
             raise ConfigError(f"unknown key '{prefix}{key}' ({source}): {nearest(key, known)}") from None
-        raise ConfigError(
-            f"key '{prefix}{key}' ({source}): found {first.get('input')!r}, but {first['msg'][0].lower()}{first['msg'][1:]}"
-        ) from None
+        expected = first["msg"][0].lower() + first["msg"][1:]
+        raise ConfigError(f"key '{prefix}{key}' ({source}): found {first.get('input')!r}, but {expected}") from None
 
 
 def read_config(name: str) -> dict[str, Any]:

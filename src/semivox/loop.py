@@ -94,9 +94,7 @@ class Loop:
         before = sum(_known(earlier.steps) for earlier in self.stages[:index])
         started = time.monotonic()
         for step, batch in enumerate(self.make_stream(stage).iterate(first, steps), start=first):
-            progress = Progress(
-                stage.name, step, steps, before + step, self.run.config.seed, self.fabric.global_rank, self.fabric.device
-            )
+            progress = self._progress(stage.name, step, steps, before + step)
             torch.manual_seed(seed_from(progress.seed, stage.name, step, progress.rank))
             _set_rates(optimizers, rates, self.method.schedule(stage, progress.fraction))
             terms: Terms = wrapped(batch.to(self.fabric.device), progress)
@@ -114,6 +112,10 @@ class Loop:
                 return False
         self._keep_end(index, stage)
         return True
+
+    def _progress(self, stage: str, step: int, steps: int, total_step: int) -> Progress:
+        fabric = self.fabric
+        return Progress(stage, step, steps, total_step, self.run.config.seed, fabric.global_rank, fabric.device)
 
     def _set_start(self, index: int, stage: Stage) -> None:
         """Give the method the weights that a stage starts from."""

@@ -13,7 +13,8 @@ from scipy import ndimage
 
 from semivox.building import make_fabric, make_method
 from semivox.data.dataset import list_scans, read_dataset
-from semivox.data.preparation import Recipe, prepare_image, restore_probabilities
+from semivox.data.preparation import prepare_image, restore_probabilities
+from semivox.data.recipe import Recipe
 from semivox.data.splitting import read_split
 from semivox.data.volume import ENDINGS, Volume, read_image, write_maps, write_mask
 from semivox.errors import ConfigError, RunError

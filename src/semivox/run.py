@@ -103,9 +103,9 @@ class RunFolder:
 
 
 def create_run(
-    path: Path, *, config: Config, sources: Mapping[str, str], facts: Mapping[str, Any], split_text: str
+    path: Path, *, config: Config, sources: Mapping[str, str], facts: Mapping[str, Any]
 ) -> RunFolder:
-    """Make a run folder.
+    """Make a run folder around a split that is written already; run.json comes last and makes it a run.
 
     Raises:
         RunError: the folder holds a run already, or cannot be written.
@@ -118,7 +118,6 @@ def create_run(
     except OSError as error:
         raise _disk_error(path, error) from error
     write_atomic(path / "config.toml", lambda file: file.write(config_text(config, sources).encode()))
-    write_atomic(run.split_file, lambda file: file.write(split_text.encode()))
     write_atomic(path / "run.json", lambda file: file.write(json.dumps(facts, indent=1).encode()))
     return run
 
@@ -139,7 +138,7 @@ def open_run(path: Path) -> RunFolder:
             f"{path} is no run folder: '{Path(error.filename).name}' is missing; give the folder that train -o wrote"
         ) from None
     except (json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RunError(f"{path}: run.json or config.toml is damaged ({error}); train again or restore the file") from None
+        raise RunError(f"{path}: run.json or config.toml is damaged ({error}); restore it or train again") from None
     return RunFolder(path, config, facts)
 
 

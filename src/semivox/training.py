@@ -11,10 +11,12 @@ import torch
 
 from semivox.building import make_fabric, make_method, make_method_config
 from semivox.config import Config, StageConfig, for_method, parse_settings, read_config, resolve_config
+from semivox.data.caching import cache_size, default_cache
 from semivox.data.checking import check_pool
 from semivox.data.dataset import Dataset, read_dataset
-from semivox.data.preparation import PreparedCase, Recipe, default_cache, prepare_dataset
-from semivox.data.splitting import Split, check_split, make_split, read_split, split_text
+from semivox.data.preparation import PreparedCase, prepare_dataset
+from semivox.data.recipe import Recipe
+from semivox.data.splitting import Split, check_split, make_split, read_split, with_unlabelled, write_split
 from semivox.data.stream import Stream
 from semivox.errors import ConfigError, DatasetError, RunError
 from semivox.loop import Loop, Row
@@ -92,9 +94,8 @@ def train(
         dataset, lists, recipe, cache or default_cache(), targets=needs, progress=on_prepared
     )
     if fabric.is_global_zero and not run.path.joinpath("run.json").exists():
-        run = create_run(
-            output, config=run.config, sources=run.facts["sources"], facts=run.facts, split_text=split_text(lists)
-        )
+        write_split(lists, run.split_file)
+        run = create_run(output, config=run.config, sources=run.facts["sources"], facts=run.facts)
     fabric.barrier()
 
     def fresh(stage: str) -> Method:
@@ -111,6 +112,34 @@ def train(
         on_row=on_row,
     )
     return Outcome(output, loop.train())
+
+
+def prepare(
+    data: Path,
+    *,
+    method: str | None = None,
+    split: Path | Split | None = None,
+    config: str | None = None,
+    settings: Sequence[str] | Mapping[str, Any] = (),
+    unlabelled: Path | None = None,
+    cache: Path | None = None,
+    on_prepared: Callable[[str, int, int], None] | None = None,
+) -> tuple[Path, int]:
+    """Fill the cache with what `train` would need of the same arguments.
+
+    Returns:
+        The cache folder and its size in bytes.
+    """
+    dataset = read_dataset(data, unlabelled=unlabelled)
+    lists = _lists(dataset, split)
+    _refuse_faults(dataset, lists)
+    run = _new_run(dataset, lists, Path(), method, config, settings, unlabelled, "auto")
+    folder = cache or default_cache()
+    needs = method_class(method_module(run.config.method_name)).needs
+    prepare_dataset(
+        dataset, lists, Recipe.from_json(run.facts["recipe"]), folder, targets=needs, progress=on_prepared
+    )
+    return folder, cache_size(folder)
 
 
 def resolve_stages(config: Config, method_config: MethodConfig) -> tuple[Stage, ...]:
@@ -137,7 +166,7 @@ def resolve_stages(config: Config, method_config: MethodConfig) -> tuple[Stage, 
 def _lists(dataset: Dataset, split: Path | Split | None) -> Split:
     if split is None:
         return make_split(dataset, labelled=None)
-    lists = split if isinstance(split, Split) else read_split(split)
+    lists = with_unlabelled(split if isinstance(split, Split) else read_split(split, dataset), dataset)
     check_split(lists, dataset)
     return lists
 

@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from semivox.nets.build import MakeNet
-from semivox.ops.perturb import Warp, geometry, intensity
+from semivox.ops.perturb import Warp
+from semivox.ops.perturb import view as random_view
 from semivox.types import Batch, Progress, Stage, Terms
 
 
@@ -18,7 +19,8 @@ class MethodConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     geometry: Literal["none", "flips", "turns", "affine", "elastic"] = "affine"
-    """random geometry of every crop: small rotations, scales and shifts; "turns" = quarter turns and flips, as the papers of the LA line."""
+    """random geometry of every crop: small rotations, scales and shifts; "turns" = quarter turns and flips, as in the
+    papers of the LA line."""
     intensity: Literal["none", "weak", "strong"] = "weak"
     """random intensity of every crop: gain, offset, gamma and noise; "strong" adds blur and a bias field."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
@@ -65,7 +67,7 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def begin_stage(self, stage: Stage) -> None:
-        """Prepare a stage: runs once, after its weights are set and before its optimisers are made; never on a resume."""
+        """Prepare a stage: once, after its weights are set and before its optimisers are made; never on a resume."""
 
     def after_step(self, progress: Progress) -> None:
         """Run after every optimiser step: the place of moving averages and queues."""
@@ -77,35 +79,32 @@ class Method(nn.Module):
         the crops that ``supervised`` sees.
         """
         view = copy(batch)
-        warp = self._geometry(batch.image_l, batch, progress.generator("geometry_l"))
-        view.valid_l = warp(batch.valid_l, mode="nearest") & warp.inside
-        view.label_l = warp(batch.label_l, mode="nearest") * view.valid_l
-        view.image_l = self._intensity(warp(batch.image_l), view.valid_l, progress.generator("intensity_l"))
-        view.targets_l = {name: _carry(warp, target) for name, target in batch.targets_l.items()}
-        if batch.image_u is None:
-            return view
-        warp = self._geometry(batch.image_u, batch, progress.generator("geometry_u"))
-        view.valid_u = warp(batch.valid_u, mode="nearest") & warp.inside
-        view.image_u = self._intensity(warp(batch.image_u), view.valid_u, progress.generator("intensity_u"))
-        view.label_u = None if batch.label_u is None else warp(batch.label_u, mode="nearest")
-        view.weight_u = None if batch.weight_u is None else warp(batch.weight_u, mode="nearest")
+        view.image_l, warp = self._view(batch.image_l, batch.valid_l, batch, progress.generator("view_l"))
+        view.valid_l = warp(batch.valid_l)
+        view.label_l = warp(batch.label_l)
+        size = batch.image_l.shape[2:]
+        view.targets_l = {
+            name: warp(target, fill="border") if target.shape[target.ndim - len(size) :] == size else target
+            for name, target in batch.targets_l.items()
+        }
+        if batch.image_u is not None and batch.valid_u is not None:
+            view.image_u, warp = self._view(batch.image_u, batch.valid_u, batch, progress.generator("view_u"))
+            view.valid_u = warp(batch.valid_u)
+            view.label_u = None if batch.label_u is None else warp(batch.label_u)
+            view.weight_u = None if batch.weight_u is None else warp(batch.weight_u, mode="nearest")
         return view
 
-    def _geometry(self, image: Tensor, batch: Batch, generator: torch.Generator) -> Warp:
-        """Draw the configured geometry for each of some crops."""
-        slice_axis = batch.slice_axis if image.ndim == 5 else None
-        return geometry(
-            image.shape,
+    def _view(self, image: Tensor, valid: Tensor, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Warp]:
+        """Return the configured view of some crops, and the geometry for what belongs to them."""
+        return random_view(
+            image,
             generator,
-            self.config.geometry,
+            move=self.config.geometry,
+            shade=self.config.intensity,
+            valid=valid,
             spacing=batch.spacing,
-            slice_axis=slice_axis,
-            device=image.device,
+            slice_axis=batch.slice_axis if image.ndim == 5 else None,
         )
-
-    def _intensity(self, image: Tensor, valid: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw the configured intensity for each of some crops."""
-        return intensity(image, generator, self.config.intensity, valid=valid)
 
     def optimizers(self, stage: Stage) -> list[torch.optim.Optimizer]:
         """Return the optimisers of a stage; by default one over all that ``stage.trains`` names."""
@@ -127,10 +126,3 @@ class Method(nn.Module):
         if self.config.schedule == "drop":
             return float(0.1 ** sum(fraction >= drop for drop in self.config.drops))
         return 1.0
-
-
-def _carry(warp: Warp, target: Tensor) -> Tensor:
-    """Warp a target that may have several channel axes, (B, ..., *spatial); its last known value goes on outside."""
-    spatial = warp.inside.ndim - 1
-    channels = target.shape[1 : target.ndim - spatial]
-    return warp(target.flatten(1, len(channels)), fill="border").unflatten(1, channels)
