@@ -1,0 +1,288 @@
+"""Evaluation: a folder of masks against a folder of labels -> scores.csv, one row per case and class, and scores.json.
+
+A mask is compared in its label file's own grid; no voxel is resampled. Distances are in mm by the label's header, or in
+voxels, and their columns say which. Rules: a class that only one of mask and label has is a failure (overlaps 0,
+distances the image's diagonal), and so is a listed case without a mask; a class that neither has is excluded from the
+means (NaN) and counted.
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semivox.data.description import Description, read_description
+from semivox.data.faults import sentences
+from semivox.data.splitting import Split, read_split
+from semivox.data.volume import Volume, bare_name, disagreements, ending, read_label
+from semivox.errors import ConfigError, DatasetError, GeometryError, RunError
+from semivox.metrics import HD95_DEFINITIONS, Scores, failed_scores, score_masks
+from semivox.run import write_atomic
+from semivox.summary import summarise
+
+__all__ = ["Row", "Rules", "evaluate_masks", "summarise"]
+
+Row = dict[str, Any]
+UNITS = ("mm", "voxel")
+BY_PRODUCTS = ("_probabilities", "_uncertainty")
+"""Endings of what `predict` writes beside its masks."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How masks are scored: unit of distances, tolerance of the surface Dice in that unit, definition of HD95."""
+
+    unit: str
+    tolerance: float
+    hd95: str
+
+
+def evaluate_masks(
+    masks: Path,
+    labels: Path,
+    output: Path,
+    *,
+    cases: Split | Path | Sequence[str] | None = None,
+    unit: str | None = None,
+    tolerance: float = 2.0,
+    hd95: str = "pooled",
+    on_case: Callable[[str, int, int], None] | None = None,
+) -> list[Row]:
+    """Score masks against labels, write scores.csv and scores.json, return the rows.
+
+    Args:
+        masks: folder of CASE.nii.gz (.nii, .nrrd, .mha), values as in the label files.
+        labels: folder of the label files, beside dataset.json; or the data set's folder.
+        output: the csv file; the summary gets the same name with .json.
+        cases: a split or its file (what it holds out), a text file with one name per line, or names: each of them is
+            scored, a missing mask being a failure. None scores the cases that are in both folders; scores.json then
+            tells under "found" how many either has.
+        unit: "mm" or "voxel"; None is voxels where dataset.json says that its spacing is nominal, else mm.
+        tolerance: of the surface Dice, in `unit`.
+        hd95: "pooled" or "max", see `semivox.metrics.hd95`.
+        on_case: called with (case, done, all).
+
+    Returns:
+        Dicts with the columns of scores.csv: case, label (value in the files), name (of the class), dice, jaccard,
+        hd95_*, asd_*, assd_*, nsd_at_*, truth_* and predicted_* (size in ml or voxels), failure, both_empty, missing.
+
+    Raises:
+        ConfigError: output, unit, tolerance or hd95 cannot be used.
+        DatasetError: nothing to score, a listed case has no label, or a file or dataset.json cannot be used.
+        GeometryError: a mask does not lie on its label's grid.
+        RunError: the scores cannot be written.
+    """
+    masks, labels, output = Path(masks), Path(labels), Path(output)
+    if output.suffix != ".csv":  # the summary takes its name with .json
+        raise ConfigError(f"output: found '{output}', expected a file that ends in .csv, such as scores.csv")
+    folder, labels = _dataset_folder(labels)
+    dataset = read_description(folder)  # a scorer needs no images
+    if dataset.faults:
+        raise DatasetError(sentences(dataset.faults))
+    rules = _rules(unit, tolerance, hd95, dataset)
+    mask_files, label_files = _files(masks), _files(labels)
+    names = _names(cases, mask_files, label_files, masks, labels)
+    prediction = _read_prediction(masks / "prediction.json")
+    rows = []
+    for done, case in enumerate(names):
+        if on_case:
+            on_case(case, done, len(names))
+        rows += _case_rows(case, mask_files.get(case), label_files[case], dataset, rules)
+    summary = {
+        "unit": rules.unit,
+        "tolerance": rules.tolerance,
+        "hd95": rules.hd95,
+        "scored": len(names),
+        "found": {"masks": len(mask_files), "labels": len(label_files)},
+        **summarise(rows),
+        "masks": str(masks.resolve()),
+        "labels": str(labels.resolve()),
+        "prediction": prediction,
+    }
+    _write(rows, summary, output)
+    return rows
+
+
+def _dataset_folder(labels: Path) -> tuple[Path, Path]:
+    """Return the folder with dataset.json and that of the label files."""
+    if (labels / "dataset.json").is_file():
+        return labels, labels / "labelsTr"
+    if (labels.absolute().parent / "dataset.json").is_file():
+        return labels.absolute().parent, labels
+    raise DatasetError(
+        f"{labels}: found no dataset.json in it or beside it, expected one that names the classes; "
+        "give the labelsTr folder of a data set"
+    )
+
+
+def _rules(unit: str | None, tolerance: float, hd95: str, dataset: Description) -> Rules:
+    unit = unit or ("voxel" if dataset.spacing_is_nominal else "mm")
+    if unit not in UNITS:
+        raise ConfigError(f"unit: found {unit!r}, expected one of {', '.join(UNITS)}")
+    if hd95 not in HD95_DEFINITIONS:
+        raise ConfigError(f"hd95: found {hd95!r}, expected one of {', '.join(HD95_DEFINITIONS)}")
+    if not 0 <= tolerance < math.inf:
+        raise ConfigError(f"tolerance: found {tolerance}, expected a finite number of {unit} of at least 0")
+    return Rules(unit, float(tolerance), hd95)
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Return the masks or labels of a folder by case."""
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: found no such folder, expected one with a file per case; check the path")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        case = bare_name(path)
+        if not ending(path) or path.name.startswith(".") or case.endswith(BY_PRODUCTS):
+            continue
+        if case in found:
+            raise DatasetError(f"{folder}: found {found[case].name} and {path.name}, expected one file per case")
+        found[case] = path
+    return found
+
+
+def _names(
+    cases: Split | Path | Sequence[str] | None,
+    mask_files: Mapping[str, Path],
+    label_files: Mapping[str, Path],
+    masks: Path,
+    labels: Path,
+) -> list[str]:
+    """Return the cases to score."""
+    if cases is None:
+        shared = sorted(mask_files.keys() & label_files.keys())
+        if not shared:
+            raise DatasetError(
+                f"{masks}: found {_examples(mask_files)}, of which {labels} has none ({_examples(label_files)}); "
+                "expected masks named like their label files"
+            )
+        return shared
+    listed = _listed(cases)
+    if not listed:
+        raise DatasetError("cases: found an empty list, expected held-out cases; make the split with --held-out")
+    if unlabelled := [case for case in listed if case not in label_files]:
+        raise DatasetError(
+            f"{labels}: found no label of {', '.join(unlabelled[:10])} ({len(unlabelled)} of {len(listed)} listed "
+            "cases), expected one of each; correct the list or the folder"
+        )
+    return listed
+
+
+def _listed(cases: Split | Path | Sequence[str]) -> list[str]:
+    if isinstance(cases, Path | str) and Path(cases).suffix == ".json":
+        cases = read_split(Path(cases))
+    if isinstance(cases, Split):
+        return list(cases.held_out)
+    if isinstance(cases, Path | str):
+        if not Path(cases).is_file():
+            raise DatasetError(f"{cases}: found no such file, expected a split.json or a list of case names")
+        cases = Path(cases).read_text(encoding="utf-8").split()
+    return list(dict.fromkeys(cases))
+
+
+def _examples(files: Mapping[str, Path]) -> str:
+    return f"{len(files)} files" + (
+        f" such as {', '.join(path.name for path in list(files.values())[:2])}" * bool(files)
+    )
+
+
+def _read_prediction(path: Path) -> dict[str, Any] | None:
+    """Return what `predict` noted of the masks; None where they come from elsewhere."""
+    if not path.is_file():
+        return None
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise DatasetError(
+            f"{path}: found no JSON object ({error}), expected that of 'semivox predict'; predict again or remove it"
+        ) from error
+
+
+def _case_rows(case: str, mask_file: Path | None, label_file: Path, dataset: Description, rules: Rules) -> list[Row]:
+    """Return one row per class of a case."""
+    label = read_label(label_file)
+    mask = read_label(mask_file) if mask_file else None
+    if mask is not None:
+        _check_grid(case, mask, label)
+    counted = np.ones(label.shape, bool) if dataset.ignore is None else label.array != dataset.ignore
+    for volume in (label, mask):
+        if volume is not None:
+            _check_values(case, volume, counted, dataset)
+    # Not `label.spacing`: it is rounded to 1e-4 mm, and scores keep six digits.
+    size = np.linalg.norm(label.affine[:3, :3], axis=0).tolist() if rules.unit == "mm" else [1.0, 1.0, 1.0]
+    voxel = abs(float(np.linalg.det(label.affine[:3, :3]))) / 1000 if rules.unit == "mm" else 1
+    rows = []
+    for name, value in list(zip(dataset.classes, dataset.label_values, strict=True))[1:]:
+        truth = (label.array == value) & counted
+        if mask is None:
+            scores = failed_scores(truth.shape, size, int(truth.sum()), 0)
+        else:
+            predicted = (mask.array == value) & counted
+            scores = score_masks(predicted, truth, size, tolerance=rules.tolerance, hd95=rules.hd95)
+        where = {"case": case, "label": value, "name": name}
+        rows.append(where | _cells(scores, rules, voxel) | {"missing": int(mask is None)})
+    return rows
+
+
+def _cells(scores: Scores, rules: Rules, voxel: float) -> Row:
+    """Return the columns of one class; `voxel` is the size of one, in the unit of the size columns."""
+    size = "ml" if rules.unit == "mm" else "voxels"
+    return {
+        "dice": scores.dice,
+        "jaccard": scores.jaccard,
+        f"hd95_{rules.unit}": scores.hd95,
+        f"asd_{rules.unit}": scores.asd,
+        f"assd_{rules.unit}": scores.assd,
+        f"nsd_at_{rules.tolerance:g}{rules.unit}": scores.nsd,
+        f"truth_{size}": scores.truth_voxels * voxel,
+        f"predicted_{size}": scores.predicted_voxels * voxel,
+        "failure": int(scores.failure),
+        "both_empty": int(scores.both_empty),
+    }
+
+
+def _check_grid(case: str, mask: Volume, label: Volume) -> None:
+    if differences := disagreements(mask, label):
+        what = "; ".join(f"{name}: found {found}, expected {expected}" for name, found, expected in differences)
+        raise GeometryError(
+            f"{case}: {mask.source.path} does not lie on the grid of {label.source.path.name}: {what}; "
+            "restore the mask to its scan's own grid, as 'semivox predict' does"
+        )
+
+
+def _check_values(case: str, volume: Volume, counted: np.ndarray, dataset: Description) -> None:
+    unknown = volume.array[counted & ~np.isin(volume.array, dataset.label_values)]
+    if unknown.size:
+        raise DatasetError(
+            f"{case}: {volume.source.path} has the values {np.unique(unknown)[:10].tolist()}, expected those of "
+            f"dataset.json, {sorted(dataset.label_values)}; write masks with the values of the label files"
+        )
+
+
+def _write(rows: Sequence[Row], summary: Mapping[str, Any], output: Path) -> None:
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{output.parent}: cannot be made ({error}); name a folder that is writable") from error
+    text = json.dumps(_without_nan(summary), indent=1, allow_nan=False) + "\n"
+    write_atomic(output.with_suffix(".json"), lambda file: file.write(text.encode()))
+    write_atomic(output, lambda file: file.write(table.getvalue().encode()))
+
+
+def _without_nan(value: Any) -> Any:
+    """Return the value with null for every number that JSON does not know."""
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

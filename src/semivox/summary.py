@@ -1,0 +1,58 @@
+"""Summary of score rows: mean, spread and counts of failures and exclusions, per class and over the classes."""
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+METRICS = ("dice", "jaccard", "hd95", "asd", "assd", "nsd")
+"""First words of the columns that hold scores; the rest of a column's name is its unit and tolerance."""
+
+
+def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return mean, sample standard deviation and count of every score, per class and over the classes.
+
+    Returns:
+        {"labels": {name: {"cases", "failures", "both_empty", "missing", column: {"mean", "sd", "count"}}},
+        "mean": the same over the classes, where each case counts once, with the mean over its classes}. NaN scores are
+        left out of means; what is left undefined is NaN.
+    """
+    by_name: dict[str, list[Mapping[str, Any]]] = {}
+    by_case: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        by_name.setdefault(row["name"], []).append(row)
+        by_case.setdefault(row["case"], []).append(row)
+    columns = score_columns(rows)
+    per_case = [{column: _mean(row[column] for row in group) for column in columns} for group in by_case.values()]
+    return {
+        "labels": {name: _counts(group) | _moments(group, columns) for name, group in by_name.items()},
+        "mean": _counts(rows) | _moments(per_case, columns),
+    }
+
+
+def score_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the columns that hold scores, in order."""
+    return [column for column in (rows[0] if rows else ()) if column.split("_")[0] in METRICS]
+
+
+def _counts(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    return {
+        "cases": len({row["case"] for row in rows}),
+        "failures": sum(row["failure"] for row in rows),
+        "both_empty": sum(row["both_empty"] for row in rows),
+        "missing": len({row["case"] for row in rows if row["missing"]}),
+    }
+
+
+def _moments(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dict[str, dict[str, float]]:
+    found = {}
+    for column in columns:
+        values = [row[column] for row in rows if not math.isnan(row[column])]
+        sd = statistics.stdev(values) if len(values) > 1 else math.nan
+        found[column] = {"mean": _mean(values), "sd": sd, "count": len(values)}
+    return found
+
+
+def _mean(values: Iterable[float]) -> float:
+    defined = [value for value in values if not math.isnan(value)]
+    return statistics.fmean(defined) if defined else math.nan
