@@ -1,1 +1,1 @@
-"""The words that papers share: tensors in, tensors out; nothing here knows a method, a file or a config."""
+"""The vocabulary that papers share: tensors in, tensors out, nothing of methods, files or loops."""
