@@ -123,10 +123,10 @@ def test_one_empty_side_is_a_failure_and_two_are_excluded_and_counted(folders: F
     assert math.isnan(excluded["dice"])
     assert math.isnan(excluded["hd95_mm"])
     summary = folders.summary()
-    assert summary["labels"]["liver"]["dice"] == {"mean": 0.5, "sd": pytest.approx(0.5**0.5), "count": 2}
-    assert summary["labels"]["tumour"]["dice"] == {"mean": 0.0, "sd": None, "count": 1}
-    assert [summary["labels"][name]["failures"] for name in ("liver", "tumour")] == [1, 1]
-    assert [summary["labels"][name]["both_empty"] for name in ("liver", "tumour")] == [0, 1]
+    assert summary["classes"]["liver"]["dice"] == {"mean": 0.5, "sd": pytest.approx(0.5**0.5), "count": 2}
+    assert summary["classes"]["tumour"]["dice"] == {"mean": 0.0, "sd": None, "count": 1}
+    assert [summary["classes"][name]["failures"] for name in ("liver", "tumour")] == [1, 1]
+    assert [summary["classes"][name]["both_empty"] for name in ("liver", "tumour")] == [0, 1]
 
 
 def test_means_over_classes_weigh_each_case_once(folders: Folders) -> None:
@@ -287,6 +287,7 @@ def test_the_summary_says_how_it_was_scored_and_copies_what_predict_wrote(folder
     summary = folders.summary()
     assert summary["prediction"] == {"method": "simcvd", "seed": 3}
     assert (summary["unit"], summary["tolerance"], summary["hd95"]) == ("mm", 1, "max")
+    assert (summary["masks"], summary["labels"]) == (str(folders.masks.resolve()), str(folders.labels.resolve()))
     expected = score_masks(boxes(liver=2), boxes(liver=3), SPACING, hd95="max")
     assert rows[0]["hd95_mm"] == pytest.approx(expected.hd95, rel=1e-6)
 

@@ -100,9 +100,9 @@ def evaluate_masks(
         "hd95": rules.hd95,
         "scored": len(names),
         "found": {"masks": len(mask_files), "labels": len(label_files)},
-        **summarise(rows),
-        "masks": str(masks.resolve()),
+        "masks": str(masks.resolve()),  # where a report finds what to draw
         "labels": str(labels.resolve()),
+        **summarise(rows),
         "prediction": prediction,
     }
     _write(rows, summary, output)

@@ -13,7 +13,7 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return mean, sample standard deviation and count of every score, per class and over the classes.
 
     Returns:
-        {"labels": {name: {"cases", "failures", "both_empty", "missing", column: {"mean", "sd", "count"}}},
+        {"classes": {name: {"cases", "failures", "both_empty", "missing", column: {"mean", "sd", "count"}}},
         "mean": the same over the classes, where each case counts once, with the mean over its classes}. NaN scores are
         left out of means; what is left undefined is NaN.
     """
@@ -25,7 +25,7 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     columns = score_columns(rows)
     per_case = [{column: _mean(row[column] for row in group) for column in columns} for group in by_case.values()]
     return {
-        "labels": {name: _counts(group) | _moments(group, columns) for name, group in by_name.items()},
+        "classes": {name: _counts(group) | _moments(group, columns) for name, group in by_name.items()},
         "mean": _counts(rows) | _moments(per_case, columns),
     }
 
