@@ -18,8 +18,8 @@ def _full(x: Tensor) -> Tensor:
 def info_nce(h_t: Tensor, h_s: Tensor, tau: float) -> Tensor:
     """Return l(h_t, h_s) + l(h_s, h_t): every row shall find the same row of the other view among all its rows.
 
-    ``l(a, b) = mean_i -log [exp(a_i . b_i / tau) / sum_k exp(a_i . b_k / tau)]``; the sum holds the positive. By hand: two
-    orthonormal rows in both views and tau = .5 give 2 log(1 + e^-2) = .253856. Fewer than two rows have no negative: 0.
+    ``l(a, b) = mean_i -log [exp(a_i . b_i / tau) / sum_k exp(a_i . b_k / tau)]``; the sum holds the positive. By hand:
+    two orthonormal rows in both views and tau = .5 give 2 log(1 + e^-2) = .253856. Fewer than two rows: 0, no negative.
 
     Args:
         h_t: (..., N, D) rows of one view, of unit length where cosine similarity is meant.
@@ -39,8 +39,8 @@ def pairwise_distillation(
 ) -> Tensor:
     """Return how badly each student vector finds its own teacher vector by cosine similarity within its volume.
 
-    ``-log [exp(cos(v_s_j, v_t_j)) / sum_k exp(cos(v_s_j, v_t_k))]``, over the valid positions j and k of a volume. By hand:
-    two orthonormal vectors in both: log(1 + e^-1) = .313262; N equal vectors: log N.
+    ``-log [exp(cos(v_s_j, v_t_j)) / sum_k exp(cos(v_s_j, v_t_k))]``, over the valid positions j and k of a volume.
+    By hand: two orthonormal vectors in both give log(1 + e^-1) = .313262, N equal vectors log N.
 
     Args:
         v_s: (M, N, D) vectors of M volumes at N positions.
@@ -58,6 +58,13 @@ def pairwise_distillation(
     if reduction == "mean":
         loss = loss / counts.clamp(min=1)
     return loss.sum() / (counts > 0).sum().clamp(min=1)
+
+
+@torch.no_grad()
+def mean_variance(z: Tensor) -> Tensor:
+    """Return the variance of the rows of `z` (N, D), averaged over D; 0 = collapsed, NaN without rows."""
+    z = _full(z)
+    return (z - z.mean(0)).square().mean()
 
 
 @torch.no_grad()

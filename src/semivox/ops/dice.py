@@ -9,8 +9,8 @@ def soft_dice_loss(p: Tensor, label: Tensor, valid: Tensor | None = None, *, smo
     """Return 1 - the Dice overlap of probabilities and labels, averaged over the foreground classes.
 
     Sums run over the batch and all voxels together, with squares in the denominator, as V-Net's loss does:
-    ``1 - (2 sum(p y) + smooth) / (sum(p^2) + sum(y^2) + smooth)``. By hand: p = .8 on the one foreground voxel and .4 on
-    the one background voxel: 1 - 1.6 / (.64 + .16 + 1) = 1/9.
+    ``1 - (2 sum(p y) + smooth) / (sum(p^2) + sum(y^2) + smooth)``. By hand: p = .8 on the one foreground
+    voxel and .4 on the one background voxel give 1 - 1.6 / (.64 + .16 + 1) = 1/9.
 
     Args:
         p: (B, K, *spatial) probabilities; channel 0 is the background and does not count.
@@ -57,7 +57,8 @@ def masked_mse(p: Tensor, q: Tensor, valid: Tensor | None = None) -> Tensor:
     """Return the mean squared difference over valid voxels and all channels; exactly 0 where no voxel is valid.
 
     Args:
-        p, q: (B, C, *spatial).
+        p: (B, C, *spatial).
+        q: (B, C, *spatial).
         valid: (B, *spatial) bool; voxels that count, by default all.
     """
     square = (p.float() - q.float()).square()

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from torch import nn
 
 
-def train_only(module: nn.Module, names: Iterable[str]) -> None:
+def learn_only(module: nn.Module, names: Iterable[str]) -> None:
     """Let the named submodules of `module` ask for gradients, and nothing else in it.
 
     Args:

@@ -1,0 +1,40 @@
+"""Volumes as stacks of slices, and masks on coarser grids."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def stack_slices(x: Tensor, slice_axis: int) -> Tensor:
+    """Return the slices of a batch: (C, M * S, A, B) of volumes (M, C, X, Y, Z); (C, M, A, B) of images (M, C, A, B).
+
+    By hand: 2 volumes of 4 x 4 x 3 voxels with slice axis 2 give 6 slices, the three of the first volume first.
+
+    Args:
+        x: (M, C, *spatial).
+        slice_axis: the axis that slices are stacked along, counted among the spatial ones; images need none.
+    """
+    if x.ndim == 5:
+        x = x.movedim(2 + slice_axis, 1).flatten(0, 1)  # (M * S, C, A, B)
+    return x.transpose(0, 1)
+
+
+def valid_slices(valid: Tensor, slice_axis: int) -> Tensor:
+    """Return the int64 indices, in the order of `stack_slices`, of the slices that hold a valid voxel.
+
+    Args:
+        valid: (M, *spatial) bool.
+        slice_axis: as for `stack_slices`.
+    """
+    return stack_slices(valid.unsqueeze(1), slice_axis)[0].flatten(1).any(1).nonzero().squeeze(1)
+
+
+def coarse_mask(valid: Tensor, size: torch.Size) -> Tensor:
+    """Return the mask (M, *size), bool, of the cells of a coarser grid that hold a valid voxel.
+
+    Args:
+        valid: (M, *spatial) bool.
+        size: of the coarser grid.
+    """
+    pooling = F.adaptive_max_pool3d if len(size) == 3 else F.adaptive_max_pool2d
+    return pooling(valid.float(), size) > 0
