@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -17,8 +17,8 @@ from semivox.data.formats import ENDINGS, RawFile, bare_name, ending, read_raw, 
 from semivox.errors import DatasetError, GeometryError
 
 __all__ = [
-    "ENDINGS", "Header", "Source", "Volume", "bare_name", "content_hash", "disagreements", "ending", "not_whole",
-    "read_file", "read_header", "read_image", "read_label", "write_maps", "write_mask",
+    "ENDINGS", "Grid", "Header", "Source", "Volume", "bare_name", "content_hash", "direction", "disagreements",
+    "ending", "not_whole", "read_file", "read_header", "read_image", "read_label", "write_maps", "write_mask",
 ]  # fmt: skip
 
 SPACING_TOLERANCE = 1e-3
@@ -88,25 +88,23 @@ class Volume:
     source: Source
 
     @property
+    def path(self) -> Path:
+        """The file that it comes from (the first of several)."""
+        return self.source.path
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Voxels along x, y, z."""
         return self.array.shape[-3:]
 
-
-class Grid(Protocol):
-    """What can be compared: a Header or a Volume."""
-
     @property
-    def shape(self) -> tuple[int, ...]:
-        """Voxels along x, y, z."""
+    def channels(self) -> int:
+        """Values per voxel."""
+        return self.array.shape[0] if self.array.ndim == 4 else 1
 
-    @property
-    def spacing(self) -> tuple[float, ...]:
-        """Voxel size in mm along x, y, z."""
 
-    @property
-    def affine(self) -> np.ndarray:
-        """(4, 4) canonical voxel index to RAS+ mm."""
+Grid = Header | Volume
+"""What has a path, a shape, a spacing, an affine and channels, and can be compared."""
 
 
 def read_header(path: Path) -> Header:
@@ -160,13 +158,13 @@ def read_image(paths: Sequence[Path]) -> Volume:
     for volume in volumes[1:]:
         for what, found, expected in disagreements(volume, first):
             raise GeometryError(
-                f"{volume.source.path}: {what} differs from that of channel {first.source.path.name}: found {found}, "
+                f"{volume.path}: {what} differs from that of channel {first.path.name}: found {found}, "
                 f"expected {expected}; resample the channels onto one grid"
             )
     for volume in volumes:
         if len(volumes) > 1 and len(volume.array) > 1:
             raise DatasetError(
-                f"{volume.source.path}: found {len(volume.array)} channels in one of {len(volumes)} files, expected "
+                f"{volume.path}: found {len(volume.array)} channels in one of {len(volumes)} files, expected "
                 "one channel per file, or one file with all; split it"
             )
     with np.errstate(over="ignore"):  # beyond float32 is inf, and inf is a fault that `check` names
