@@ -41,8 +41,10 @@ class MakeNet:
         levels: resolutions, the full one included; fewer levels leave out the coarsest.
         strides: downsampling between two levels, one tuple of `dims` numbers for each; None halves every axis.
         dropout: probability at the place where the net drops most.
-        options: arguments of a MONAI net; ours take none.
+        options: arguments of a MONAI net, which go before ours: it reads dims, channels and classes, and filters,
+            levels and strides where its class has them, but neither norm nor dropout. Our nets take none.
         patch: voxels of a crop along each spatial axis, for heads whose size depends on it; nets do not.
+        patch: size of the crops that the net will see, where it is known; for heads whose size depends on it.
         seed: the run's seed.
         stage: the stage that starts from these weights.
     """
@@ -59,6 +61,7 @@ class MakeNet:
     strides: tuple[tuple[int, ...], ...] | None = None
     dropout: float = 0.5
     options: Mapping[str, Any] | None = None
+    patch: tuple[int, ...] | None = None
     patch: tuple[int, ...] | None = None
     seed: int = 0
     stage: str = "train"

@@ -67,5 +67,8 @@ def _monai_net(name: str, layout: Layout, options: dict[str, Any]) -> nn.Module:
         raise ConfigError(f"net 'monai:{name}' has no option '{unknown[0]}': {nearest(unknown[0], parameters)}")
     if missing:
         raise ConfigError(f"net 'monai:{name}' also needs the options {', '.join(missing)}: set them as net options")
-    made: nn.Module = net(**arguments)
+    try:
+        made: nn.Module = net(**arguments)
+    except (AssertionError, NotImplementedError, TypeError, ValueError) as error:
+        raise ConfigError(f"MONAI refused to make net 'monai:{name}' with {arguments}: {error}") from error
     return made
