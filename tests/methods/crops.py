@@ -1,4 +1,4 @@
-"""Toy batches, tiny methods and single steps, for the tests of methods; importable as ``from crops import toy_batch``."""
+"""Toy batches, tiny methods and single steps, for the tests of methods: ``from crops import toy_batch``."""
 
 from dataclasses import replace
 from types import ModuleType

@@ -1,0 +1,112 @@
+"""Contrast, distillation and collapse against closed forms."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from semivox.ops.contrast import effective_rank, info_nce, mean_variance, pairwise_distillation
+
+
+def unit(*shape: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return F.normalize(torch.randn(*shape, generator=generator, dtype=torch.float64), dim=-1)
+
+
+def test_two_orthonormal_rows_give_twice_log_one_plus_e_to_the_minus_two():
+    loss = info_nce(torch.eye(2), torch.eye(2), 0.5)
+    assert loss.item() == pytest.approx(2 * math.log(1 + math.exp(-2)), abs=1e-6)
+    assert loss.item() == pytest.approx(0.253856, abs=1e-6)
+
+
+def test_info_nce_is_symmetric_and_bounded_below():
+    h_t, h_s = unit(6, 4), unit(6, 4, seed=1)
+    torch.testing.assert_close(info_nce(h_t, h_s, 0.5), info_nce(h_s, h_t, 0.5))
+    least = 2 * math.log(1 + 5 * math.exp(-2 / 0.5))  # every positive at cosine 1, every negative at -1
+    assert info_nce(h_t, h_s, 0.5) > info_nce(h_s, h_s, 0.5) > least
+
+
+def test_info_nce_rises_when_two_slices_become_one():
+    h = unit(6, 4)
+    same = h.clone()
+    same[1] = same[0]
+    assert info_nce(same, same, 0.5) > info_nce(h, h, 0.5)
+    assert info_nce(h[:1].expand(6, 4), h[:1].expand(6, 4), 0.5).item() == pytest.approx(2 * math.log(6))
+
+
+def test_info_nce_compares_each_row_with_its_own_and_averages_leading_axes():
+    h_t, h_s = unit(2, 5, 4), unit(2, 5, 4, seed=1)
+    mean = (info_nce(h_t[0], h_s[0], 0.5) + info_nce(h_t[1], h_s[1], 0.5)) / 2
+    torch.testing.assert_close(info_nce(h_t, h_s, 0.5), mean)
+    # By the definition, one row at a time.
+    similarity = (h_t[0] @ h_s[0].T / 0.5).exp()
+    rows = [
+        -math.log(similarity[i, i] / similarity[i].sum()) - math.log(similarity[i, i] / similarity[:, i].sum())
+        for i in range(5)
+    ]
+    assert info_nce(h_t[0], h_s[0], 0.5).item() == pytest.approx(sum(rows) / 5)
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_fewer_than_two_slices_give_an_exact_zero_with_a_zero_gradient(rows):
+    h = torch.randn(2, rows, 3, requires_grad=True)
+    loss = info_nce(h.detach(), h, 0.5)
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.equal(h.grad, torch.zeros_like(h))
+
+
+def test_distillation_of_two_orthonormal_voxels_and_of_245_equal_ones():
+    assert pairwise_distillation(torch.eye(2)[None], torch.eye(2)[None]).item() == pytest.approx(0.313262, abs=1e-6)
+    same = torch.ones(2, 245, 3)
+    assert pairwise_distillation(same, same).item() == pytest.approx(5.501258, abs=1e-6)
+    total = pairwise_distillation(same, same, reduction="sum").item()
+    assert total == pytest.approx(245 * math.log(245), rel=1e-6)
+
+
+def test_distillation_ignores_positive_scale_and_a_joint_permutation():
+    v_s, v_t = torch.randn(2, 9, 4), torch.randn(2, 9, 4)
+    loss, order = pairwise_distillation(v_s, v_t), torch.randperm(9)
+    torch.testing.assert_close(pairwise_distillation(3 * v_s, 0.2 * v_t), loss)
+    torch.testing.assert_close(pairwise_distillation(v_s[:, order], v_t[:, order]), loss)
+    assert pairwise_distillation(v_s[:, order], v_t) != loss
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_positions_that_are_not_valid_are_dropped_as_rows_and_as_columns(reduction):
+    v_s, v_t = torch.randn(2, 9, 4), torch.randn(2, 9, 4)
+    valid = torch.zeros(2, 9, dtype=torch.bool)
+    valid[0, :5] = True
+    kept = pairwise_distillation(v_s[:1, :5], v_t[:1, :5], reduction=reduction)
+    torch.testing.assert_close(pairwise_distillation(v_s, v_t, valid, reduction=reduction), kept)
+    assert pairwise_distillation(v_s, v_t, torch.zeros_like(valid), reduction=reduction).item() == 0
+
+
+def test_gradients_agree_with_finite_differences():
+    h_t, h_s = unit(2, 4, 3), unit(2, 4, 3, seed=1).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: info_nce(h_t, x, 0.5), h_s)
+    valid = torch.tensor([[True, True, False, True], [True, False, True, True]])
+    assert torch.autograd.gradcheck(lambda x: pairwise_distillation(x, h_t, valid), h_s)
+
+
+def test_similarities_are_single_precision_under_autocast():
+    h_t, h_s = unit(8, 4).float(), unit(8, 4, seed=1).float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = info_nce(h_t, h_s, 0.1), pairwise_distillation(h_s[None], h_t[None])
+    assert inside == (info_nce(h_t, h_s, 0.1), pairwise_distillation(h_s[None], h_t[None]))
+
+
+def test_effective_rank_counts_directions_and_is_zero_at_collapse():
+    cross = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    assert effective_rank(cross).item() == pytest.approx(2)
+    assert effective_rank(F.pad(cross, (0, 30))).item() == pytest.approx(2)  # N < D: the other Gram matrix
+    assert effective_rank(cross * torch.tensor([1.0, 0.0])).item() == pytest.approx(1)
+    assert effective_rank(torch.randn(1, 20).expand(50, 20)).item() == 0
+    # Entropy of the shares 3/4 and 1/4.
+    assert effective_rank(cross * torch.tensor([3.0, 1.0])).item() == pytest.approx(math.exp(0.562335), rel=1e-5)
+
+
+def test_mean_variance_is_the_spread_of_rows():
+    assert mean_variance(torch.tensor([[1.0, 5.0], [3.0, 5.0]])).item() == 0.5
+    assert mean_variance(torch.zeros(0, 4)).isnan()

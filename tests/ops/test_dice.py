@@ -1,0 +1,80 @@
+"""Dice, cross-entropy and masked errors against numbers worked out by hand."""
+
+import math
+
+import pytest
+import torch
+
+from semivox.ops.dice import dice_ce, masked_cross_entropy, masked_mse, soft_dice_loss
+
+
+def softmax_pair(*foreground: float) -> torch.Tensor:
+    """Return probabilities (1, 2, N) with these foreground values."""
+    p = torch.tensor(foreground, dtype=torch.float64)
+    return torch.stack([1 - p, p]).unsqueeze(0)
+
+
+def test_dice_of_two_voxels_is_one_ninth():
+    loss = soft_dice_loss(softmax_pair(0.8, 0.4), torch.tensor([[1, 0]]))
+    assert loss.item() == pytest.approx(1 / 9, abs=1e-5)
+
+
+def test_dice_is_zero_at_the_truth_and_for_a_class_that_is_nowhere():
+    assert soft_dice_loss(softmax_pair(1, 0), torch.tensor([[1, 0]])).item() == pytest.approx(0, abs=1e-6)
+    assert soft_dice_loss(softmax_pair(0, 0), torch.tensor([[0, 0]])).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_dice_averages_foreground_classes_and_leaves_the_background_out():
+    label = torch.tensor([[0, 1, 2]])
+    p = torch.zeros(1, 3, 3, dtype=torch.float64)
+    p[0, 1, 1] = 1  # class 1 is right, class 2 and the background are missed
+    assert soft_dice_loss(p, label).item() == pytest.approx((0 + 1) / 2, abs=1e-4)
+
+
+def test_dice_ce_is_the_mean_of_its_halves():
+    logits = torch.tensor([[[0.0, 0.0], [math.log(4), math.log(2 / 3)]]])  # foreground .8 and .4
+    label = torch.tensor([[1, 0]])
+    cross_entropy = -(math.log(0.8) + math.log(0.6)) / 2
+    assert masked_cross_entropy(logits, label).item() == pytest.approx(cross_entropy, abs=1e-6)
+    assert dice_ce(logits, label).item() == pytest.approx((cross_entropy + 1 / 9) / 2, abs=1e-5)
+
+
+@pytest.mark.parametrize("loss", [dice_ce, masked_cross_entropy])
+def test_voxels_that_are_not_valid_change_nothing(loss):
+    generator = torch.Generator().manual_seed(0)
+    logits, label = torch.randn(2, 3, 4, 4, generator=generator), torch.randint(3, (2, 4, 4), generator=generator)
+    valid = torch.rand(2, 4, 4, generator=generator) > 0.3
+    other = torch.where(valid.unsqueeze(1), logits, 7.0), torch.where(valid, label, 2)
+    assert loss(logits, label, valid) == loss(*other, valid)
+    assert loss(logits, label, valid) != loss(logits, label)
+
+
+@pytest.mark.parametrize("loss", [dice_ce, masked_cross_entropy])
+def test_valid_everywhere_is_the_same_as_no_mask(loss):
+    generator = torch.Generator().manual_seed(0)
+    logits, label = torch.randn(2, 3, 5, generator=generator), torch.randint(3, (2, 5), generator=generator)
+    torch.testing.assert_close(loss(logits, label, torch.ones_like(label, dtype=torch.bool)), loss(logits, label))
+
+
+def test_masked_mse_averages_over_valid_voxels_and_channels():
+    p, q = torch.zeros(1, 2, 3), torch.tensor([[[1.0, 2.0, 50.0], [3.0, 0.0, 50.0]]])
+    valid = torch.tensor([[True, True, False]])
+    assert masked_mse(p, q, valid).item() == pytest.approx((1 + 4 + 9 + 0) / 4)
+    assert masked_mse(p, q[..., :2].repeat(1, 1, 2)[..., :3]).item() == pytest.approx((1 + 4 + 1 + 9 + 0 + 9) / 6)
+
+
+def test_a_crop_without_a_valid_voxel_gives_zero_and_no_gradient():
+    logits = torch.randn(1, 2, 4, requires_grad=True)
+    nowhere = torch.zeros(1, 4, dtype=torch.bool)
+    loss = dice_ce(logits, torch.zeros(1, 4, dtype=torch.int64), nowhere) + masked_mse(logits, logits + 1, nowhere)
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+def test_gradients_agree_with_finite_differences():
+    generator = torch.Generator().manual_seed(0)
+    p = torch.rand(2, 3, 4, generator=generator, dtype=torch.float64).requires_grad_()
+    label, valid = torch.randint(3, (2, 4), generator=generator), torch.rand(2, 4, generator=generator) > 0.3
+    assert torch.autograd.gradcheck(lambda x: soft_dice_loss(x, label, valid), p)
+    assert torch.autograd.gradcheck(lambda x: masked_cross_entropy(x, label, valid), p)

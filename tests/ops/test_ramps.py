@@ -1,0 +1,26 @@
+"""The ramp and the warm start against their closed forms."""
+
+import math
+from itertools import pairwise
+
+import pytest
+
+from semivox.ops.ramps import sigmoid_rampup, warmup_decay
+
+
+def test_the_ramp_goes_from_e_to_the_minus_five_through_287_thousandths_to_one():
+    assert sigmoid_rampup(0) == pytest.approx(math.exp(-5))
+    assert sigmoid_rampup(0.5) == pytest.approx(0.286505, abs=1e-6)
+    assert sigmoid_rampup(1) == 1
+    assert sigmoid_rampup(1.5) == 1
+
+
+def test_the_ramp_rises():
+    values = [sigmoid_rampup(step / 50) for step in range(51)]
+    assert all(a < b for a, b in pairwise(values))
+
+
+def test_the_warm_start_is_a_plain_average_until_the_decay_takes_over():
+    assert [warmup_decay(step, 0.99) for step in (0, 1, 3)] == [0, 0.5, 0.75]
+    assert warmup_decay(98, 0.99) == pytest.approx(0.98990, abs=1e-5)
+    assert warmup_decay(99, 0.99) == warmup_decay(10_000, 0.99) == 0.99
