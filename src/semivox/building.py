@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
-from lightning.fabric.strategies import DDPStrategy
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
 
 from semivox.config import Config, validated
 from semivox.errors import ConfigError

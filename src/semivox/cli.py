@@ -249,7 +249,8 @@ def evaluate(
     hd95: Annotated[str, typer.Option(help="pooled (medpy) or max (of the two directions, MONAI)")] = "pooled",
 ) -> None:
     """Score masks against labels: one row per case and label."""
-    from semivox.evaluation import describe_scores, evaluate_masks
+    from semivox.evaluation import evaluate_masks
+    from semivox.summary import describe_scores
 
     rows = evaluate_masks(masks, labels, output, cases=cases, unit=unit, tolerance=tolerance, hd95=hd95)
     print(describe_scores(rows))

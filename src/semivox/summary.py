@@ -30,6 +30,23 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
+def describe_scores(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the means and spreads as lines for people: one per class, one over the classes, and what failed."""
+    found = summarise(rows)
+    columns = score_columns(rows)
+    groups = {**found["classes"], **({"mean of classes": found["mean"]} if len(found["classes"]) > 1 else {})}
+    lines = []
+    for name, group in groups.items():
+        cells = [f"{column} {group[column]['mean']:.4f} ± {group[column]['sd']:.4f}" for column in columns]
+        lines.append(f"{name}: {'  '.join(cells)}")
+    counts = found["mean"]
+    lines.append(
+        f"{counts['cases']} cases, {counts['failures']} failures ({counts['missing']} masks missing), "
+        f"{counts['both_empty']} labels absent from both and left out"
+    )
+    return "\n".join(lines)
+
+
 def score_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the columns that hold scores, in order."""
     return [column for column in (rows[0] if rows else ()) if column.split("_")[0] in METRICS]
