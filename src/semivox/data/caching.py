@@ -70,6 +70,19 @@ def cached(cache: Path, key: str, make: Callable[[], tuple[Arrays, Facts]]) -> t
     return found
 
 
+def allow_open_files(count: int) -> None:
+    """Raise this process's own limit on open files to `count` and some more: every mapped array holds one."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + 512
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def remove_unfinished(cache: Path, *, age: float = DAY) -> None:
     """Remove what killed processes left in a cache, once it is `age` seconds old and no living process can own it."""
     for folder in cache.glob(f"{UNFINISHED}*"):

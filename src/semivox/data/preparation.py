@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from semivox.data.caching import (
     Arrays,
     Facts,
+    allow_open_files,
     cache_key,
     cache_size,
     cached,
@@ -214,9 +215,12 @@ def prepare_dataset(
     if cache.resolve().is_relative_to(dataset.folder.resolve()):
         raise ConfigError(f"the cache {cache} lies in the data folder {dataset.folder}: choose another with --cache")
     remove_unfinished(cache)
+    allow_open_files(len(split.unlabelled) + 4 * len(split.labelled))
     cases = {}
     for done, name in enumerate(split.pool, 1):
         case = dataset.case(name)
+        if name in split.labelled and case.label is None:
+            raise DatasetError(f"{dataset.folder}: case '{name}' is labelled in the split, but has no file in labelsTr")
         label = case.label if name in split.labelled else None
         cases[name] = prepared = _prepare_case(name, case.images, label, recipe, cache, targets)
         if prepared.content in split.hashes.values():
