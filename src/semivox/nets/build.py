@@ -44,7 +44,6 @@ class MakeNet:
         options: arguments of a MONAI net, which go before ours: it reads dims, channels and classes, and filters,
             levels and strides where its class has them, but neither norm nor dropout. Our nets take none.
         patch: voxels of a crop along each spatial axis, for heads whose size depends on it; nets do not.
-        patch: size of the crops that the net will see, where it is known; for heads whose size depends on it.
         seed: the run's seed.
         stage: the stage that starts from these weights.
     """
@@ -61,7 +60,6 @@ class MakeNet:
     strides: tuple[tuple[int, ...], ...] | None = None
     dropout: float = 0.5
     options: Mapping[str, Any] | None = None
-    patch: tuple[int, ...] | None = None
     patch: tuple[int, ...] | None = None
     seed: int = 0
     stage: str = "train"
