@@ -91,8 +91,8 @@ class InstanceNorm(nn.GroupNorm):
     """Instance norm with scale and shift, in 2D and 3D; ``nn.InstanceNorm3d`` with ``affine=True`` in its numbers.
 
     A group norm with one group per channel is the same function. On the CPU it is the faster one, since it reads
-    ``channels_last_3d`` as it is (instance norm copies it twice); on a GPU instance norm is, since autocast would run
-    the group norm in float32.
+    ``channels_last_3d`` as it is where instance norm copies it; elsewhere instance norm stays, since CUDA's autocast
+    runs group norm in float32 and its activations would take twice the memory.
     """
 
     def __init__(self, channels: int) -> None:
