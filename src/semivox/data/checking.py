@@ -93,10 +93,9 @@ def check_pool(dataset: Dataset, split: Split) -> list[Fault]:
     faults = split_faults(split, dataset)
     for name in (name for name in split.pool if name in dataset.cases):
         case = dataset.cases[name]
-        faults += _name_faults(case, dataset)
         images = _read_all(case.name, case.images, read_header, faults)
+        faults += _name_faults(case, dataset) or _channel_faults(case, images, dataset)
         faults += _grid_faults(case, images)
-        faults += _channel_faults(case, images, dataset)
         if name in split.labelled and case.label is not None:
             labels = _read_all(case.name, [case.label], read_header, faults)
             faults += _label_grid_faults(case, labels, images)
@@ -105,10 +104,10 @@ def check_pool(dataset: Dataset, split: Split) -> list[Fault]:
 
 def _case_faults(case: Case, dataset: Dataset) -> tuple[list[Fault], str | None]:
     """Return a case's faults, and its content hash where its image can be read."""
-    faults = _name_faults(case, dataset)
+    faults: list[Fault] = []
     images = _read_all(case.name, case.images, read_file, faults)
+    faults += _name_faults(case, dataset) or _channel_faults(case, images, dataset)
     faults += _grid_faults(case, images)
-    faults += _channel_faults(case, images, dataset)
     for image in images:
         faults += _value_faults(case, image)
     if case.label is not None:
@@ -224,7 +223,7 @@ def _label_faults(case: Case, label: Volume, dataset: Dataset) -> list[Fault]:
                   f"{broken.size} voxels such as {broken[0]:.6g}", "class indices",
                   "resample labels by nearest neighbour")
         ]  # fmt: skip
-    values = np.unique(np.rint(label.array)).astype(int).tolist()
+    values = np.rint(np.unique(label.array)).astype(int).tolist()
     known = {*dataset.label_values} | ({dataset.ignore} if dataset.ignore is not None else set())
     faults = []
     outside = [value for value in values if value not in known]

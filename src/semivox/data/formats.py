@@ -2,6 +2,8 @@
 
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,18 +157,29 @@ def write_raw(array: np.ndarray, path: Path, *, affine: np.ndarray, header: Any)
     path = Path(path)
     if not ending(path):
         raise DatasetError(f"{path}: found an unknown ending, expected one of {', '.join(ENDINGS)}; rename the output")
+    with whole_file(path) as temporary:
+        _write(array, temporary, affine, header)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a path to write to, which takes the place of `path` when all went well and is removed when not.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
     # In the same folder, since only a rename within one file system is atomic; the format goes by the ending.
     temporary = path.with_name(f".{bare_name(path)}.{uuid.uuid4().hex}{ending(path)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(array, temporary, affine, header)
+        yield temporary
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
+        if temporary.parent.is_dir():
+            temporary.unlink(missing_ok=True)
         raise RunError(
             f"{path}: cannot be written ({error}); check that the folder is writable and the disk not full"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _write(array: np.ndarray, path: Path, affine: np.ndarray, header: Any) -> None:

@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
 import re
-import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -15,8 +13,9 @@ import numpy as np
 
 from semivox.data.dataset import Dataset
 from semivox.data.faults import Fault, sentences
+from semivox.data.formats import whole_file
 from semivox.data.volume import content_hash, read_image
-from semivox.errors import DatasetError, RunError, nearest
+from semivox.errors import DatasetError, nearest
 
 _LISTS = ("labelled", "unlabelled", "held_out")
 _TYPES = {**dict.fromkeys(_LISTS, list), "patients": str | None, "seed": int | None, "hashes": dict}
@@ -205,16 +204,8 @@ def write_split(split: Split, path: Path) -> None:
     Raises:
         RunError: the file cannot be written.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(Path(path)) as temporary:
         temporary.write_text(json.dumps(asdict(split), indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written ({error}); check that the folder is writable") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def check_split(split: Split, dataset: Dataset) -> None:

@@ -191,8 +191,8 @@ def read_label(path: Path) -> Volume:
             f"{path}: found {broken.size} voxels that are no whole number (such as {broken[0]:.6g}), "
             "expected class indices; resample labels by nearest neighbour"
         )
-    kind = np.int16 if np.abs(values, dtype=np.float64).max(initial=0) < 2**15 else np.int32
-    array = np.ascontiguousarray(np.rint(values).astype(kind))
+    kind = np.int16 if values.min(initial=0) >= -(2**15) and values.max(initial=0) < 2**15 else np.int32
+    array = np.ascontiguousarray((np.rint(values) if values.dtype.kind == "f" else values).astype(kind))
     return Volume(array, volume.affine, volume.spacing, volume.source)
 
 
