@@ -14,7 +14,6 @@ from semivox.scores import Group
 
 DRAWS = 10_000
 DISTANCES = ("hd", "asd", "assd")
-VERDICTS = ("better", "worse", "no difference shown", "too few cases")
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """What the interval says: one of VERDICTS; "no difference shown" where it contains 0."""
+        """What the interval says: "better", "worse", "no difference shown" (it contains 0) or "too few cases"."""
         if np.isnan(self.low):
             return "too few cases"
         if self.low <= 0 <= self.high:

@@ -6,7 +6,7 @@ Curves are drawn in placeholder colours that become CSS variables, so that a fig
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +74,7 @@ def draw_losses(curves: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]) -> 
     for panel, (group, runs) in zip(panels, curves.items(), strict=False):
         for number, log in enumerate(runs):
             _draw_log(panel, log, colours, named=number == 0)
-        _style(panel)
+        _style(panel, "y")
         panel.set_title(group, loc="left", fontsize=10, color=INK)
         panel.set_xlabel("step")
         panel.set_ylabel("loss")
@@ -104,6 +104,8 @@ def draw_slice(
         spacing: mm (x, y, z); the slice axis is the one of largest spacing (ties: the last).
         labels: the values to outline; all but 0 where None.
     """
+    from matplotlib.patheffects import withStroke
+
     values = sorted({int(v) for v in (*np.unique(truth), *np.unique(prediction))} - {0})
     if labels is not None:
         values = sorted(set(values) & set(labels))
@@ -119,13 +121,15 @@ def draw_slice(
     figure = _bare_figure(width * scale, height * scale)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(plane, cmap="gray", vmin=0, vmax=1, aspect=down / across, interpolation="bilinear")
-    for mask, colour, thickness in zip(masks, (TRUTH, PREDICTION), (2.4, 1.1), strict=True):
+    for mask, colour, thickness in zip(masks, (TRUTH, PREDICTION), (2.8, 1.2), strict=True):
         for value in values:
             if (mask == value).any():
                 # A rim of zeros closes outlines at the picture's border.
                 ring = np.pad(mask == value, 1).astype(float)
                 y, x = np.arange(ring.shape[0]) - 1, np.arange(ring.shape[1]) - 1
-                axes.contour(x, y, ring, levels=[0.5], colors=[colour], linewidths=thickness)
+                lines = axes.contour(x, y, ring, levels=[0.5], colors=[colour], linewidths=thickness)
+                if colour == TRUTH:  # a dark rim: seen on bright tissue, too
+                    lines.set_path_effects([withStroke(linewidth=thickness + 1.2, foreground="#000b")])
     axes.set_axis_off()
     axes.set_xlim(-0.5, plane.shape[1] - 0.5)
     axes.set_ylim(plane.shape[0] - 0.5, -0.5)
@@ -181,7 +185,7 @@ def _draw_row(
     axes.plot(list(points.values()), [row - 0.08] * len(points), "o", color=colour, alpha=0.55, markersize=5, mew=0)
     axes.plot(mean[1:], [row + 0.2] * 2, color=colour, linewidth=2.2, solid_capstyle="round")
     axes.plot(mean[:1], [row + 0.2], "D", color=colour, markersize=5.5, mew=0)
-    _style(axes)
+    _style(axes, "x")
 
 
 def _join_cases(axes: "Axes", cases: Mapping[str, Mapping[str, float]], rows: Mapping[str, int]) -> None:
@@ -201,7 +205,7 @@ def _draw_log(axes: "Axes", log: Sequence[Mapping[str, Any]], colours: Mapping[s
         style = {"color": INK, "linewidth": 1.5} if name == "total" else {"color": colours[name], "linewidth": 1.2}
         axes.plot(x, y, label=name if named else None, alpha=0.95 if named else 0.4, **style)  # type: ignore[arg-type]
     for stage, start in bounds[1:] if named else []:
-        axes.axvline(start, color=RULE, linewidth=1)
+        axes.axvline(start, color=MUTED, linewidth=0.8, linestyle=":")
         axes.annotate(stage, (start, 1), xycoords=("data", "axes fraction"), xytext=(3, -9), color=MUTED, fontsize=8,
                       textcoords="offset points")  # fmt: skip
 
@@ -239,13 +243,13 @@ def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else float("nan")
 
 
-def _style(axes: "Axes") -> None:
+def _style(axes: "Axes", grid: Literal["x", "y"]) -> None:
     axes.set_facecolor("none")
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(RULE)
     axes.tick_params(colors=INK, labelsize=9, length=0)
-    axes.grid(axis="x", color=RULE, linewidth=0.6)
+    axes.grid(axis=grid, color=RULE, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.xaxis.label.set(color=MUTED, size=9)
     axes.yaxis.label.set(color=MUTED, size=9)
@@ -253,8 +257,9 @@ def _style(axes: "Axes") -> None:
 
 def _figure(width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    return Figure(figsize=(width, height), layout="constrained", facecolor="none")
+    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(wspace=0.06), facecolor="none")
 
 
 def _bare_figure(width: float, height: float) -> "Figure":

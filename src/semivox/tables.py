@@ -8,11 +8,17 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from semivox.comparison import VERDICTS, Comparison, Summary, compare_all, higher_is_better, per_case, summarise
+from semivox.comparison import Comparison, Summary, compare_all, higher_is_better, per_case, summarise
 from semivox.scores import Group, group_scores, read_scores
 
 NAMES = {"dice": "Dice", "jaccard": "Jaccard", "hd95": "HD95", "hd": "HD", "asd": "ASD", "assd": "ASSD", "nsd": "NSD"}
 UNITS = {"mm", "voxel", "pixel"}
+COUNTED = {
+    "better": "{} did better than the control",
+    "worse": "{} did worse than the control",
+    "no difference shown": "no difference is shown for {}",
+    "too few cases": "{} had too few cases to compare",
+}
 
 
 @dataclass(frozen=True)
@@ -138,12 +144,13 @@ def sentence(comparison: Comparison) -> str:
     """Return a comparison in plain words, with its interval; says "no difference shown" where that contains 0."""
     c, name = comparison, metric_name(comparison.metric)
     mean, other = score_text(c.mean, c.metric), score_text(c.control_mean, c.metric)
-    text = f"{c.group}: mean {name} {mean} against {other} of {c.control} on {c.cases} case{'s' * (c.cases != 1)}"
+    on = f"on the same {c.cases} case{'s' * (c.cases != 1)}"
+    text = f"{c.group} reached a mean {name} of {mean}, {c.control} {other}, {on}"
     if c.verdict == "too few cases":
-        return f"{text}; too few cases to compare."
-    low, high = (score_text(v, c.metric, signed=True) for v in (c.low, c.high))
-    difference = score_text(c.difference, c.metric, signed=True)
-    return f"{text}, a paired difference of {difference} (95 % interval {low} to {high}): {c.verdict}."
+        return f"{text}: too few to compare."
+    difference, low, high = (score_text(v, c.metric, signed=True) for v in (c.difference, c.low, c.high))
+    end = "which contains 0: no difference shown" if c.verdict == "no difference shown" else f"so it did {c.verdict}"
+    return f"{text}: a paired difference of {difference} (95 % interval {low} to {high}), {end}."
 
 
 def headline(tables: Tables) -> str:
@@ -153,10 +160,10 @@ def headline(tables: Tables) -> str:
         return "What the unlabelled scans brought cannot be said: no method was scored beside a control."
     if len(found) == 1:
         return f"With unlabelled scans, {sentence(found[0])}"
-    name = metric_name(tables.metrics[0])
     counts = Counter(c.verdict for c in found)
-    said = ", ".join(f"{verdict} for {counts[verdict]}" for verdict in VERDICTS if counts[verdict])
-    return f"With unlabelled scans, against the control on the same cases, by {name}: {said} of {len(found)} methods."
+    said = ", ".join(text.format(counts[verdict]) for verdict, text in COUNTED.items() if counts[verdict])
+    name = metric_name(tables.metrics[0])
+    return f"Of {len(found)} methods with unlabelled scans, by {name} on the same cases, {said}."
 
 
 def markdown_table(tables: Tables, *, label: str | None = None, metrics: Sequence[str] | None = None) -> str:

@@ -1,0 +1,119 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from semivox.comparison import bootstrap_interval, compare, compare_all, holm, summarise, wilcoxon_p
+from semivox.scores import Group, Row, Scores
+
+NAN = float("nan")
+
+
+def run(scores, tmp_path, metric="dice", **prediction):
+    """Scores of one run from {case: value} or {(case, class): value}."""
+    cells = {key if isinstance(key, tuple) else (key, "organ"): value for key, value in scores.items()}
+    rows = tuple(Row(case, label, 1, value == 0, {metric: value}) for (case, label), value in cells.items())
+    return Scores(tmp_path / "scores.csv", rows, {"prediction": prediction})
+
+
+def group(name, *runs):
+    return Group(name, runs)
+
+
+def test_holm_is_the_step_down_worked_out_by_hand():
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03]), [0.03, 0.06, 0.06])
+    np.testing.assert_allclose(holm([0.6, 0.9]), [1.0, 1.0])
+    np.testing.assert_allclose(holm([0.01, NAN, 0.04]), [0.02, NAN, 0.04])
+    assert holm([]).size == 0
+
+
+def test_the_bootstrap_interval_is_scipys_up_to_the_draws():
+    values = np.random.default_rng(1).gamma(2, size=25)
+    expected = stats.bootstrap((values,), np.mean, method="percentile", n_resamples=20_000, rng=2).confidence_interval
+    found = bootstrap_interval(values)
+    np.testing.assert_allclose(found, expected, atol=0.03)
+    assert found == bootstrap_interval(values)
+
+
+def test_the_interval_of_equal_values_is_that_value_and_of_one_value_unknown():
+    assert bootstrap_interval([0.1, 0.1, 0.1]) == (0.1, 0.1)
+    assert all(map(math.isnan, bootstrap_interval([0.1])))
+    assert all(map(math.isnan, bootstrap_interval([])))
+
+
+def test_wilcoxon_handles_zeros_ties_and_nothing_at_all():
+    assert wilcoxon_p([0.0, 0.0, 0.0]) == 1
+    assert wilcoxon_p([0.1] * 5) == pytest.approx(2 / 2**5)
+    assert wilcoxon_p([0.0, 1, 2, 3, 4, 5]) == pytest.approx(2 / 2**5)
+    assert wilcoxon_p([(0.1 + 0.2) - 0.3, 1e-17]) == 1, "rounding noise is no difference"
+    assert math.isnan(wilcoxon_p([]))
+    values = np.random.default_rng(0).normal(0.4, 1, 30)
+    assert wilcoxon_p(values) == pytest.approx(stats.wilcoxon(values).pvalue)
+
+
+def test_runs_are_averaged_per_case_first_so_that_n_counts_cases(tmp_path):
+    runs = [run({"a": 0.8, "b": 0.6}, tmp_path, seed=0), run({"a": 1.0, "b": 0.8}, tmp_path, seed=1)]
+    found = summarise(group("m", *runs), "dice")
+    assert (found.cases, found.rows) == (2, 4)
+    assert found.mean == pytest.approx(0.8)
+    assert found.sd == pytest.approx(np.std([0.9, 0.7], ddof=1))
+
+
+def test_repeating_a_run_changes_neither_interval_nor_p(tmp_path):
+    values = dict(zip("abcdefgh", np.linspace(0.6, 0.9, 8), strict=True))
+    better = {case: value + 0.01 * (number - 2) for number, (case, value) in enumerate(values.items())}
+    one, control = run(better, tmp_path), group("control", run(values, tmp_path))
+    once, thrice = compare(group("m", one), control, "dice"), compare(group("m", one, one, one), control, "dice")
+    assert once.cases == thrice.cases == 8
+    assert (thrice.low, thrice.high) == pytest.approx((once.low, once.high))
+    assert thrice.p == pytest.approx(once.p)
+
+
+def test_pairs_are_the_cells_that_both_groups_have_a_score_of(tmp_path):
+    first = group("m", run({("a", "x"): 0.9, ("a", "y"): NAN, ("b", "x"): 0.7, ("c", "x"): 0.1}, tmp_path))
+    second = group("n", run({("a", "x"): 0.8, ("a", "y"): 0.0, ("b", "x"): 0.5, ("d", "x"): 0.9}, tmp_path))
+    found = compare(first, second, "dice")
+    assert (found.cases, found.left_out) == (2, 2)
+    assert found.difference == pytest.approx((0.1 + 0.2) / 2), "the 0 of y in case a has no partner"
+    assert found.mean - found.control_mean == pytest.approx(found.difference)
+    assert compare(first, second, "dice", "y").cases == 0
+
+
+def test_undefined_scores_are_left_out_and_counted_failures_are_in_and_counted(tmp_path):
+    found = summarise(group("m", run({"a": 0.8, "b": NAN, "c": 0.0}, tmp_path)), "dice")
+    assert (found.cases, found.excluded, found.failures) == (2, 1, 1)
+    assert found.mean == pytest.approx(0.4)
+
+
+def test_a_case_counts_its_classes_equally(tmp_path):
+    cells = {("a", "x"): 1.0, ("a", "y"): 0.0, ("b", "x"): 0.6}
+    found = summarise(group("m", run(cells, tmp_path)), "dice")
+    assert found.mean == pytest.approx((0.5 + 0.6) / 2)
+
+
+@pytest.mark.parametrize(("metric", "shift", "verdict"), [
+    ("dice", 0.1, "better"), ("dice", -0.1, "worse"), ("hd95_mm", 0.1, "worse"), ("assd_mm", -0.1, "better"),
+    ("dice", 0.0, "no difference shown"),
+])  # fmt: skip
+def test_the_verdict_knows_which_way_a_score_is_better(metric, shift, verdict, tmp_path):
+    values = dict(zip("abcdef", np.linspace(1, 2, 6), strict=True))
+    shifted = {case: value + shift for case, value in values.items()}
+    found = compare(group("m", run(shifted, tmp_path, metric)), group("n", run(values, tmp_path, metric)), metric)
+    assert found.verdict == verdict
+
+
+def test_one_pair_gives_no_verdict(tmp_path):
+    found = compare(group("m", run({"a": 0.9}, tmp_path)), group("n", run({"a": 0.1}, tmp_path)), "dice")
+    assert found.verdict == "too few cases"
+
+
+def test_a_family_is_corrected_together_and_skips_groups_without_the_metric(tmp_path):
+    values = dict(zip("abcdef", np.linspace(0.5, 0.7, 6), strict=True))
+    control = group("control", run(values, tmp_path))
+    up = group("up", run({case: value + 0.1 for case, value in values.items()}, tmp_path))
+    same = group("same", run(values, tmp_path))
+    other = group("other", run(values, tmp_path, "hd95_mm"))
+    found = compare_all([(up, control), (same, control), (other, control)], "dice")
+    assert [c.group for c in found] == ["up", "same"]
+    np.testing.assert_allclose([c.p_holm for c in found], [4 / 2**6, 1.0])

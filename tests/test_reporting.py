@@ -1,0 +1,119 @@
+import csv
+import json
+import re
+import subprocess
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from semivox.errors import DatasetError
+from semivox.reporting import write_report
+
+CASES = [f"case_{n}" for n in range(7)]
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    """Two methods and two seeds on seven tiny scans, with labels, masks, logs and configs; returns the score files."""
+    for name in ("labels", "images"):
+        (tmp_path / name).mkdir()
+    truth = np.zeros((8, 9, 5), np.uint8)
+    truth[2:6, 3:7, 1:4] = 1
+    for case in CASES:
+        nib.save(nib.Nifti1Image(truth, np.diag([1, 1, 3, 1])), tmp_path / "labels" / f"{case}.nii.gz")
+        scan = nib.Nifti1Image(truth.astype(np.float32), np.diag([1, 1, 3, 1]))
+        nib.save(scan, tmp_path / "images" / f"{case}_0000.nii.gz")
+    return [write_run(tmp_path, method, seed, truth) for method in ("supervised", "ua_mt") for seed in (0, 1)]
+
+
+def write_run(root, method, seed, truth):
+    folder = root / f"{method}_{seed}"
+    (folder / "masks").mkdir(parents=True)
+    (folder / "run").mkdir()
+    for case in CASES:
+        nib.save(nib.Nifti1Image(truth, np.diag([1, 1, 3, 1])), folder / "masks" / f"{case}.nii.gz")
+    with (folder / "scores.csv").open("w") as file:
+        writer = csv.writer(file)
+        writer.writerow(["case", "label", "name", "dice", "hd95_mm", "failure"])
+        gain = 0.05 * (method == "ua_mt")
+        writer.writerows([case, 1, "atrium", 0.6 + 0.03 * n + gain, 5 - n, 0] for n, case in enumerate(CASES))
+    (folder / "run" / "config.toml").write_text('steps = 20  # from "/home/someone/secret/my.toml"\n')
+    rows = [{"step": n, "stage": "train", "total": 1 / (n + 1), "losses": {"seg": 1 / (n + 1)}} for n in range(20)]
+    (folder / "run" / "log.jsonl").write_text("\n".join(map(json.dumps, rows)) + '\n{"step": 2')
+    images = {case: [str(root / "images" / f"{case}_0000.nii.gz")] for case in CASES}
+    prediction = {"run": [str(folder / "run")], "method": method, "group": method, "seed": seed, "split": "s",
+                  "images": images, "train_command": f"semivox train DATA --method {method} -o <run>"}  # fmt: skip
+    info = {"unit": "mm", "labels": str(root / "labels"), "masks": str(folder / "masks"), "prediction": prediction}
+    (folder / "scores.json").write_text(json.dumps(info))
+    return folder / "scores.csv"
+
+
+def read(path):
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_report_stands_alone_and_has_every_section(experiment, tmp_path):
+    output = write_report(experiment, tmp_path / "out" / "report.html", title="Left <atrium>")
+    html = read(output)
+    assert "http" not in html
+    assert not re.search(r"<(script|link|iframe)\b|@import|url\((?!#)", html), "nothing is loaded"
+    assert set(re.findall(r'src="([^,]*),', html)) == {"data:image/png;base64"}
+    assert "Left &lt;atrium&gt;" in html
+    assert "paired difference of +0.050" in html
+    assert html.count('src="data:image/png') == 6, "best, median and worst of two methods"
+    assert html.count("<svg") == 2
+    assert "semivox train DATA --method ua_mt -o &lt;run&gt;" in html
+    assert "steps = 20" in html
+    assert [*tmp_path.joinpath("out").iterdir()] == [output], "nothing half-written is left"
+
+
+def test_no_machine_path_is_in_it(experiment, tmp_path):
+    html = read(write_report(experiment, tmp_path / "report.html"))
+    assert str(tmp_path) not in html
+    assert "secret" not in html
+    assert "…/my.toml" in html
+
+
+def test_a_report_on_bare_scores_says_what_is_missing(experiment, tmp_path):
+    for path in experiment:
+        path.with_suffix(".json").unlink()
+        (path.parent / "masks").rename(path.parent / "moved")
+    html = read(write_report(experiment, tmp_path / "report.html", control="supervised_0"))
+    assert "No picture: the label of case_6 was not found" in html
+    assert "No log.jsonl was found for supervised_0" in html
+    assert "No config was recorded" in html
+    assert "No command was recorded" in html
+    assert "paired difference of +0.050" not in html.split("<main>")[0].split("<ul")[0]
+
+
+def test_scans_are_found_in_the_folder_of_images(experiment, tmp_path):
+    (tmp_path / "images").rename(tmp_path / "scans")
+    assert "name its folder with --images" in read(write_report(experiment, tmp_path / "report.html"))
+    html = read(write_report(experiment, tmp_path / "report.html", images=tmp_path / "scans"))
+    assert html.count('src="data:image/png') == 6
+
+
+def test_a_mask_on_another_grid_costs_its_picture_only(experiment, tmp_path):
+    worst = nib.Nifti1Image(np.zeros((3, 3, 3), np.uint8), np.eye(4))
+    nib.save(worst, experiment[0].parent / "masks" / "case_0.nii.gz")
+    html = read(write_report(experiment, tmp_path / "report.html"))
+    assert "expected one shape" in html
+    assert html.count('src="data:image/png') == 5
+
+
+def test_the_same_scores_give_the_same_bytes(experiment, tmp_path):
+    first = write_report(experiment, tmp_path / "a.html")
+    assert read(first) == read(write_report(experiment, tmp_path / "b.html"))
+
+
+def test_no_scores_are_refused(tmp_path):
+    with pytest.raises(DatasetError, match="no scores were given"):
+        write_report([], tmp_path / "report.html")
+
+
+def test_reporting_needs_no_torch_and_draws_late():
+    code = "import sys, semivox.reporting; print([m for m in ('torch', 'matplotlib') if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

@@ -1,0 +1,71 @@
+import json
+
+import pytest
+
+from semivox.errors import DatasetError
+from semivox.scores import group_scores, read_scores
+
+
+def write(folder, text, info=None):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "scores.csv").write_text(text)
+    if info is not None:
+        (folder / "scores.json").write_text(json.dumps(info))
+    return folder / "scores.csv"
+
+
+TABLE = "case,label,name,dice,hd95_mm,truth_ml,failure,both_empty\na,1,atrium,0.5,3,7,0,0\nb,1,atrium,,,7,1,0\n"
+
+
+def test_only_scores_are_metrics_and_empty_cells_are_undefined(tmp_path):
+    scores = read_scores(write(tmp_path, TABLE))
+    assert scores.metrics == ("dice", "hd95_mm")
+    assert [row.label for row in scores.rows] == ["atrium", "atrium"]
+    assert [row.failed for row in scores.rows] == [False, True]
+    assert scores.rows[1].values["dice"] != scores.rows[1].values["dice"]
+    assert scores.rows[0].value == 1
+
+
+def test_without_scores_json_the_folder_names_the_group(tmp_path):
+    scores = read_scores(write(tmp_path / "ua_mt", TABLE))
+    assert (scores.group, scores.method, scores.seed, scores.split) == ("ua_mt", "ua_mt", None, None)
+
+
+def test_runs_are_grouped_by_display_name_and_sorted_by_seed(tmp_path):
+    paths = [
+        write(tmp_path / str(seed), TABLE, {"prediction": {"group": group, "method": "m", "seed": seed}})
+        for seed, group in ((3, "m, small"), (1, "m, small"), (2, "m"))
+    ]
+    groups = group_scores([read_scores(path) for path in [*paths, paths[0]]])
+    assert [(g.name, [run.seed for run in g.runs]) for g in groups] == [("m, small", [1, 3]), ("m", [2])]
+
+
+def test_a_moved_folder_is_found_beside_the_scores(tmp_path):
+    scores = read_scores(write(tmp_path, TABLE))
+    (tmp_path / "masks").mkdir()
+    assert scores.locate("/elsewhere/masks") == tmp_path / "masks"
+    assert scores.locate("masks") == tmp_path / "masks"
+    assert scores.locate("/elsewhere/labels") is None
+    assert scores.locate(None) is None
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("case,dice\na,1\n", "found the columns case, dice"),
+    ("case,label,name\na,1,x\n", "at least one metric"),
+    ("case,label,dice\n", "holds no scores"),
+    ("case,label,dice\na,1,high\n", "line 2: could not convert string to float: 'high'"),
+])  # fmt: skip
+def test_a_table_that_is_none_is_refused_with_what_was_found(text, message, tmp_path):
+    with pytest.raises(DatasetError, match=message):
+        read_scores(write(tmp_path, text))
+
+
+def test_no_file_and_no_scores_are_refused(tmp_path):
+    with pytest.raises(DatasetError, match="there is no such file"):
+        read_scores(tmp_path / "scores.csv")
+    with pytest.raises(DatasetError, match="no scores were given"):
+        group_scores([])
+    broken = write(tmp_path, TABLE)
+    broken.with_suffix(".json").write_text("{")
+    with pytest.raises(DatasetError, match="is no JSON"):
+        read_scores(broken)
