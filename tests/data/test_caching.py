@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from semivox.data import caching
-from semivox.data.caching import cache_key, cache_size, cached, default_cache, remove_unfinished
+from semivox.data.caching import allow_open_files, cache_key, cache_size, cached, default_cache, remove_unfinished
 from semivox.errors import RunError
 
 ARRAYS = {"image": np.arange(12, dtype=np.float32).reshape(1, 3, 2, 2), "label": np.ones((3, 2, 2), np.uint8)}
@@ -130,3 +130,14 @@ def test_the_environment_names_the_cache(tmp_path, monkeypatch):
     monkeypatch.delenv("SEMIVOX_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_cache() == tmp_path / "semivox"
+
+
+@pytest.mark.parametrize(("hard", "wanted"), [(4096, 1512), (1200, 1200), (-1, 1512)])
+def test_the_limit_on_open_files_rises_as_far_as_it_may(monkeypatch, hard, wanted):
+    resource = pytest.importorskip("resource")
+    limits = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, pair: limits.append(pair))
+    allow_open_files(1000)
+    allow_open_files(100)
+    assert limits == [(wanted, hard)]

@@ -144,7 +144,14 @@ def test_intensities_are_clipped_then_scaled(tmp_path):
     image, _ = prepare_image(volume, recipe_for(**clip))
     np.testing.assert_allclose([image.mean(), image.std()], [0, 1], atol=1e-5)
     constant = replace(volume, array=np.full_like(volume.array, 7))
-    assert not prepare_image(constant, recipe_for())[0].any()
+    np.testing.assert_allclose(prepare_image(constant, recipe_for(spacing=(0.7, 0.7, 0.7)))[0], 0, atol=1e-5)
+
+
+def test_a_resize_by_a_hair_still_has_the_size_asked_for(tmp_path):
+    volume = read_image([write_scan(tmp_path, np.random.default_rng(0).random((2001, 4, 2), np.float32))])
+    image, geometry = prepare_image(volume, recipe_for(dims=2, resize=(2000, 4)))
+    assert image.shape == (1, 2, 2000, 4)
+    assert restore_probabilities(image.repeat(2, 0), geometry).shape == (2, 2001, 4, 2)
 
 
 def test_a_label_is_resampled_class_by_class(tmp_path):

@@ -36,9 +36,8 @@ VERSION = 1  # of what this file computes: a higher one leaves old cache entries
 THICK = 3.0  # above this ratio of spacings a slice says little about its neighbours
 POINTS = 10_000  # foreground voxels kept per class: enough for crops to be centred on
 
-def prepare_image(
-    volume: Volume, recipe: Recipe, *, case: str | None = None
-) -> tuple[NDArray[np.float32], Geometry]:
+
+def prepare_image(volume: Volume, recipe: Recipe, *, case: str | None = None) -> tuple[NDArray[np.float32], Geometry]:
     """Return a scan cropped, resampled and normalised, (C, *stored), and its geometry.
 
     Args:
@@ -84,13 +83,11 @@ def _plan(volume: Volume, recipe: Recipe, case: str | None) -> Geometry:
             factors[axis] = size[axis] / length
     elif recipe.spacing is not None:
         for axis in axes[recipe.dims == 2 :]:
-            factors[axis] = recipe.spacing[axis] / volume.spacing[axis]
-    factors = [1.0 if abs(f - 1) < 1e-3 else f for f in factors]  # noise of headers blurs no scan
+            factor = recipe.spacing[axis] / volume.spacing[axis]
+            factors[axis] = 1.0 if abs(factor - 1) < 1e-3 else factor  # noise of headers blurs no scan
     lengths = [max(1, round(n / f)) for n, f in zip(size, factors, strict=True)]
     spacing = [volume.spacing[axis] * factors[axis] for axis in axes]
-    return Geometry(
-        shape, tuple(low), tuple(high), tuple(factors), tuple(lengths), tuple(axes), tuple(spacing)
-    )
+    return Geometry(shape, tuple(low), tuple(high), tuple(factors), tuple(lengths), tuple(axes), tuple(spacing))
 
 
 def _nonzero_box(array: NDArray[np.float32]) -> tuple[list[int], list[int]]:
@@ -109,7 +106,9 @@ def _normalised(array: NDArray[np.float32], recipe: Recipe, channel: int) -> NDA
     mean, std = recipe.mean[channel], recipe.std[channel]
     if mean is None or recipe.normalise[channel] == "volume":
         mean, std = float(array.mean(dtype=np.float64)), float(array.std(dtype=np.float64))
-    return ((array - np.float32(mean)) / np.float32(std or 1)).astype(np.float32)  # a constant scan becomes zero
+        if std <= 1e-6 * float(np.abs(array).max()):  # a constant scan stays so: its rounding errors are no signal
+            std = 1.0
+    return ((array - np.float32(mean)) / np.float32(std)).astype(np.float32)
 
 
 def prepare_label(label: Volume, geometry: Geometry, recipe: Recipe) -> NDArray[np.uint8]:
