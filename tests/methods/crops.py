@@ -1,12 +1,14 @@
 """Toy batches, tiny methods and single steps, for the tests of methods: ``from crops import toy_batch``."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
 import torch
 from scipy import ndimage
-from torch import Tensor
+from torch import Tensor, nn
 
 from semivox.methods import method_class, method_module
 from semivox.methods.base import Method
@@ -163,3 +165,14 @@ def _blobs(
     if padded:
         valid[:, :2] = False
     return image * valid.unsqueeze(1), label * valid, valid
+
+
+@contextmanager
+def spied(module: nn.Module) -> Iterator[list[tuple[Any, Any]]]:
+    """Give a list that fills with (first argument, result) of every call of `module`, whatever changes them later."""
+    calls: list[tuple[Any, Any]] = []
+    handle = module.register_forward_hook(lambda _, given, result: calls.append((given[0].detach().clone(), result)))
+    try:
+        yield calls
+    finally:
+        handle.remove()

@@ -16,7 +16,7 @@ class MonaiNet(Net):
     def __init__(self, name: str, layout: Layout, options: dict[str, Any]) -> None:
         super().__init__(layout)
         self.name = name
-        self.widths, self.strides = {}, {}
+        self.widths, self.strides = NoFeatures(self._refusal("its features")), NoFeatures(self._refusal("its features"))
         if layout.decoders != 1 or layout.deep:
             raise self._refusal(f"{layout.decoders} decoders{' with deep outputs' if layout.deep else ''}")
         self.inner = _monai_net(name, layout, options)
@@ -44,6 +44,17 @@ class MonaiNet(Net):
             f"the method asks net 'monai:{self.name}' for {asked}, but MONAI's nets give logits alone: "
             "take net 'vnet' or 'unet', or a method that reads logits only"
         )
+
+
+class NoFeatures(dict[str, Any]):
+    """The widths or strides of a net without features: empty, and who reads one is refused."""
+
+    def __init__(self, refusal: ConfigError) -> None:
+        super().__init__()
+        self.refusal = refusal
+
+    def __missing__(self, name: str) -> Any:
+        raise self.refusal
 
 
 def _monai_net(name: str, layout: Layout, options: dict[str, Any]) -> nn.Module:

@@ -1,0 +1,219 @@
+"""What every method owes, found by file name: for each method, stage, and 2D and 3D.
+
+A method's further losses are weighed by config fields called ``weight`` or ``weight_*``; with all of them 0 it is the
+supervised loss.
+"""
+
+import copy
+
+import pytest
+import torch
+from crops import (
+    all_stages,
+    freeze,
+    gradients,
+    loss_weights,
+    make_toy_method,
+    run_forward,
+    run_steps,
+    stage_batch,
+    toy_batch,
+    toy_progress,
+    warm,
+)
+from pydantic import ValidationError
+
+from semivox.methods import list_methods, method_class, method_module
+
+METHODS = list_methods()
+CASES = [
+    pytest.param(name, stage, dims, id=f"{name}-{stage.name}-{dims}d")
+    for name in METHODS
+    for stage in all_stages(name)
+    for dims in (2, 3)
+]
+UNLABELLED = [case for case in CASES if "unlabelled" in case.values[1].uses]
+# Optimisation is the same for all, and without weight decay, which moves even what no loss moves.
+OPTIMISATION = {"weight_decay": 0.0, "schedule": "constant", "lr": 0.01, "momentum": 0.9}
+
+
+def warmed(name, stage, dims, **fields):
+    """Return the method, warm, frozen as its stage says, and in train mode."""
+    method = warm(make_toy_method(name, dims=dims, **fields), stage, dims=dims)
+    freeze(method, stage)
+    return method.train()
+
+
+def step_gradients(method, batch, progress=None):
+    """Return losses and gradients of one step from where `method` stands, which stays as it was."""
+    method = copy.deepcopy(method)
+    terms = run_forward(method, batch, progress or toy_progress())
+    terms.total().backward()
+    return {name: loss.detach() for name, loss in terms.losses.items()}, gradients(method)
+
+
+def assert_same(first, second):
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+
+
+@pytest.mark.parametrize(("name", "stage", "dims"), CASES)
+def test_every_loss_term_is_finite_and_moves_some_weight(name, stage, dims):
+    method = warmed(name, stage, dims)
+    terms = run_forward(method, stage_batch(stage, dims=dims, seed=9), toy_progress(stage=stage.name))
+    learning = [p for part in stage.trains for p in method.get_submodule(part).parameters()]
+    for term, loss in terms.losses.items():
+        assert loss.shape == (), term
+        assert loss.isfinite(), term
+        moved = torch.autograd.grad(loss, learning, retain_graph=True, allow_unused=True)
+        assert any(g is not None and g.abs().sum() > 0 for g in moved), f"the term '{term}' trains nothing"
+    assert all(value.shape == () and not value.requires_grad for value in terms.shown.values())
+
+
+@pytest.mark.parametrize(("name", "stage", "dims"), UNLABELLED)
+def test_with_weights_zero_five_steps_equal_a_run_without_unlabelled_crops(name, stage, dims):
+    fields = dict.fromkeys(loss_weights(method_module(name)), 0.0) | OPTIMISATION
+    with_crops, without = (make_toy_method(name, dims=dims, **fields) for _ in range(2))
+    batches = [stage_batch(stage, dims=dims, seed=seed) for seed in range(5)]
+    run_steps(with_crops, batches, stage=stage)
+    run_steps(without, [toy_batch(dims=dims, seed=seed, unlabelled=0) for seed in range(5)], stage=stage)
+    assert_same(with_crops.state_dict(), without.state_dict())
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("name", [name for name in METHODS if len(all_stages(name)) == 1 and name != "supervised"])
+def test_with_weights_zero_the_student_is_the_supervised_one(name, dims):
+    fields = dict.fromkeys(loss_weights(method_module(name)), 0.0) | OPTIMISATION
+    method = make_toy_method(name, dims=dims, **fields)
+    control = make_toy_method("supervised", dims=dims, **OPTIMISATION)
+    batches = [toy_batch(dims=dims, seed=seed) for seed in range(5)]
+    for trained, which in ((method, name), (control, "supervised")):
+        run_steps(trained, batches, stage=all_stages(which)[0])
+    start = make_toy_method(name, dims=dims, **fields).student.state_dict()
+    assert_same(method.student.state_dict(), control.student.state_dict())
+    assert any(not torch.equal(start[key], value) for key, value in method.student.state_dict().items())
+
+
+@pytest.mark.parametrize(("name", "stage", "dims"), UNLABELLED)
+def test_other_unlabelled_volumes_give_another_gradient(name, stage, dims):
+    method = warmed(name, stage, dims)
+    batch, other = stage_batch(stage, dims=dims, seed=9), stage_batch(stage, dims=dims, seed=9)
+    other.image_u = stage_batch(stage, dims=dims, seed=10).image_u
+    _, first = step_gradients(method, batch)
+    _, second = step_gradients(method, other)
+    assert any(not torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize(("name", "stage", "dims"), CASES)
+def test_labels_and_targets_in_padding_change_nothing(name, stage, dims):
+    method = warmed(name, stage, dims)
+    batch, other = stage_batch(stage, dims=dims, seed=9), stage_batch(stage, dims=dims, seed=9)
+    outside = ~batch.valid_l
+    other.label_l = torch.where(outside, 1, batch.label_l)
+    assert not torch.equal(other.label_l, batch.label_l)
+    first, second = step_gradients(method, batch), step_gradients(method, other)
+    assert_same(first[0], second[0])
+    assert_same(first[1], second[1])
+
+
+@pytest.mark.parametrize(("name", "stage", "dims"), CASES)
+def test_a_volume_without_a_valid_voxel_changes_nothing(name, stage, dims):
+    method = warmed(name, stage, dims)
+    batch = stage_batch(stage, dims=dims, seed=9)
+    batch.valid_l[1] = False
+    if batch.image_u is not None:
+        batch.valid_u[1] = False
+    other = copy.deepcopy(batch)
+    for image in (other.image_l, other.image_u):
+        if image is not None:
+            image[1] = image[1].flip(-1) * 3 + 1
+    other.label_l[1] = 1 - other.label_l[1]
+    other.targets_l["distances"][1] += 5
+    first, second = step_gradients(method, batch), step_gradients(method, other)
+    for key, value in first[0].items():
+        torch.testing.assert_close(value, second[0][key], rtol=1e-5, atol=1e-7)
+    for key, value in first[1].items():
+        torch.testing.assert_close(value, second[1][key], rtol=1e-3, atol=1e-6, msg=key)
+
+
+@pytest.mark.parametrize(("name", "stage", "dims"), CASES)
+def test_frozen_weights_get_no_gradient_and_teachers_follow(name, stage, dims):
+    method = make_toy_method(name, dims=dims)
+    before = copy.deepcopy(method.state_dict())
+    freeze(method, stage)
+    run_forward(method, stage_batch(stage, dims=dims), toy_progress()).total().backward()
+    learning = {f"{part}.{key}" for part in stage.trains for key, _ in method.get_submodule(part).named_parameters()}
+    assert gradients(method).keys() == learning  # DDP raises where a weight that shall learn got no gradient
+    method.zero_grad()
+    run_steps(method, [stage_batch(stage, dims=dims, seed=seed) for seed in range(2)], stage=stage)
+    teachers = [key for key, _ in method.named_parameters() if key.startswith("teacher")]
+    assert all(not torch.equal(before[key], method.state_dict()[key]) for key in teachers if key.endswith("weight"))
+
+
+@pytest.mark.parametrize(("name", "stage", "dims"), CASES)
+def test_the_state_alone_reproduces_the_next_step(name, stage, dims):
+    method = warmed(name, stage, dims)
+    fresh = make_toy_method(name, dims=dims, net={"seed": 1})
+    fresh.load_state_dict(method.state_dict())
+    freeze(fresh, stage)
+    batch = stage_batch(stage, dims=dims, seed=9)
+    first, second = step_gradients(method, batch), step_gradients(fresh.train(), batch)
+    assert_same(first[0], second[0])
+    assert_same(first[1], second[1])
+
+
+@pytest.mark.parametrize(("name", "stage", "dims"), CASES)
+def test_the_same_seed_gives_the_same_losses_and_another_gives_others(name, stage, dims):
+    method = warmed(name, stage, dims)
+    batch = stage_batch(stage, dims=dims, seed=9)
+    losses = [step_gradients(method, batch, toy_progress(seed=seed))[0] for seed in (0, 0, 1)]
+    assert_same(losses[0], losses[1])
+    assert losses[0] != losses[2]
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("name", METHODS)
+def test_prediction_gives_probabilities_of_the_inputs_size(name, dims, classes):
+    method = make_toy_method(name, dims=dims, net={"channels": 2, "classes": classes}).eval()
+    batch = toy_batch(dims=dims, channels=2, classes=classes)
+    with torch.no_grad():
+        p = method.predict(batch.image_l)
+    assert p.shape == (2, classes, *batch.image_l.shape[2:])
+    assert p.min() >= 0
+    torch.testing.assert_close(p.sum(1), torch.ones_like(p[:, 0]))
+    terms = run_forward(method.train(), batch, toy_progress())
+    assert all(loss.isfinite() for loss in terms.losses.values())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_student_that_predicts_in_eval_mode_has_no_randomness(name):
+    method = warmed(name, all_stages(name)[-1], 2).eval()
+    image = toy_batch(dims=2).image_l
+    assert torch.equal(method.predict(image), method.predict(image))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_losses_are_finite_and_single_precision_under_autocast(name):
+    stage = all_stages(name)[0]
+    method = warmed(name, stage, 2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        terms = run_forward(method, stage_batch(stage, dims=2), toy_progress())
+    terms.total().backward()
+    assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in terms.losses.values())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_is_registered_by_its_file_and_has_a_card(name):
+    module = method_module(name)
+    card = module.__doc__
+    assert all(f"\n{line}" in card for line in ("Paper:", "Differs from the paper:", "Shapes:"))
+    assert method_class(module).__doc__
+    assert all(field.description for field in module.Config.model_fields.values())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_an_unknown_config_key_is_refused(name):
+    with pytest.raises(ValidationError, match="no_such_key"):
+        method_module(name).Config(no_such_key=1)

@@ -1,0 +1,47 @@
+"""Which loss term trains which part of a method, after a backward of that term alone."""
+
+import pytest
+import torch
+from crops import all_stages, freeze, make_toy_method, run_forward, stage_batch, toy_progress
+
+from semivox.methods import list_methods
+
+WHOLE = {"student.encoder", "student.decoders"}
+MAP = {
+    ("supervised", "train"): {"supervised": WHOLE},
+    ("mean_teacher", "train"): {"supervised": WHOLE, "consistency": WHOLE},
+    ("simcvd", "train"): {
+        "supervised": WHOLE,
+        "sdm": WHOLE | {"head_sdm"},
+        "contrast": WHOLE | {"head_sdm", "head_slices"},
+        "distillation": {"student.encoder"},  # the bottleneck is the encoder's end
+        "consistency": WHOLE | {"head_sdm"},
+    },
+}
+
+
+def test_every_stage_of_every_method_is_on_the_map():
+    assert {(name, stage.name) for name in list_methods() for stage in all_stages(name)} == set(MAP)
+
+
+@pytest.mark.parametrize("key", MAP, ids="-".join)
+def test_each_term_trains_exactly_these_parts(key):
+    name, stage = key[0], next(stage for stage in all_stages(key[0]) if stage.name == key[1])
+    method = make_toy_method(name)
+    freeze(method, stage)
+    terms = run_forward(method, stage_batch(stage), toy_progress())
+    weights = dict(method.named_parameters())
+    found = {}
+    for term, loss in terms.losses.items():
+        asking = {weight: p for weight, p in weights.items() if p.requires_grad}
+        gradients = torch.autograd.grad(loss, list(asking.values()), retain_graph=True, allow_unused=True)
+        found[term] = {
+            _part(weight) for weight, g in zip(asking, gradients, strict=True) if g is not None and g.abs().sum() > 0
+        }
+    assert found == MAP[key]
+
+
+def _part(weight: str) -> str:
+    """Return encoder or decoders for a weight of a net, and the submodule for one of a head."""
+    parts = weight.split(".")
+    return ".".join(parts[:2]) if parts[1] in ("encoder", "decoders") else parts[0]
