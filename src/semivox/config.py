@@ -237,17 +237,17 @@ def config_text(config: BaseModel, sources: Mapping[str, str]) -> str:
     """Return a config as TOML: one dotted key a line, with the source of its value as a comment."""
     lines = []
     for key, value in flatten(config.model_dump(mode="json")).items():
-        if value is None or value == {}:
+        if value is None:
             continue
         lines.append(f"{key} = {json.dumps(value)}  # {sources.get(key, 'default')}")
     return "\n".join(lines) + "\n"
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested values under dotted keys."""
+    """Return nested values under dotted keys; an empty table sets nothing."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping):
             flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value
