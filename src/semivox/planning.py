@@ -1,0 +1,286 @@
+"""From a pool's fingerprint to a plan: 2D or 3D, spacing, patch, net and batch that fit the data and the device.
+
+The rules are nnU-Net's where it has them (Isensee et al., Nature Methods 2021: median spacing, patches that shrink
+until they fit, strides that follow spacing). What differs: shapes and spacings are those of all scans, labelled or not;
+memory is that of a student, a teacher and two streams; a plan for a CPU is small enough to be trained in about an hour.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from semivox.config import flatten
+from semivox.costs import Device, Setup, cache_bytes, step_memory, step_seconds
+from semivox.data.dataset import read_dataset
+from semivox.data.splitting import check_split, make_split, read_split
+from semivox.errors import ConfigError
+from semivox.fingerprinting import Fingerprint, fingerprint, make_recipe
+from semivox.grids import Grid, cached_shapes, choose_grid, coarsened, downsampling, patch_within, shown, shrunk
+
+__all__ = ["Fingerprint", "Plan", "fingerprint", "make_plan", "make_recipe", "parse_memory", "plan_dataset"]
+
+CPU_SECONDS = 3600.0
+"""Time that a training on a CPU is planned for."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The largest patch (voxels), filters, crops per stream and steps of a plan."""
+
+    voxels: int
+    filters: int
+    batch: int
+    steps: int
+
+
+LIMITS: dict[tuple[Device, int], Limits] = {
+    ("cpu", 3): Limits(voxels=80_000, filters=8, batch=2, steps=6000),
+    ("cpu", 2): Limits(voxels=128 * 128, filters=16, batch=4, steps=6000),
+    ("cuda", 3): Limits(voxels=128**3, filters=16, batch=2, steps=6000),
+    ("cuda", 2): Limits(voxels=512 * 512, filters=16, batch=12, steps=15000),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan and what it will cost.
+
+    Attributes:
+        values: config values, nested as in a config file.
+        memory: bytes that a training step needs.
+        cache: bytes that the prepared scans take on disk.
+        seconds: of one step; rough, a machine may be four times slower or faster.
+        reasons: why it is as it is, a sentence each.
+        warnings: what does not fit, a sentence each.
+    """
+
+    values: Mapping[str, Any]
+    memory: int
+    cache: int
+    seconds: float
+    reasons: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for a JSON file."""
+        return asdict(self)
+
+    def text(self) -> str:
+        """Return the plan as the lines of a config file, reasons and costs before them as comments."""
+        minutes = self.values["steps"] * self.seconds / 60
+        costs = f"memory {self.memory / 1e9:.1f} GB, cache {self.cache / 1e9:.2f} GB"
+        time = f"{self.seconds:.2g} s a step, {minutes:.0f} minutes in all, within a factor of four"
+        notes = [f"# {line}" for line in (*self.reasons, costs, time)]
+        notes += [f"# warning: {line}" for line in self.warnings]
+        values = [f"{key} = {json.dumps(value)}" for key, value in flatten(self.values).items() if value is not None]
+        return "\n".join([*notes, *values])
+
+
+def plan_dataset(
+    data: Path,
+    *,
+    split: Path | None = None,
+    method: str = "mean_teacher",
+    memory: int | None = None,
+    unlabelled: Path | None = None,
+    device: str = "auto",
+) -> Plan:
+    """Return a plan for a data folder; see `make_plan`.
+
+    Raises:
+        DatasetError: the folder or the split cannot be used.
+    """
+    dataset = read_dataset(data, unlabelled=unlabelled)
+    lists = read_split(split) if split else make_split(dataset)
+    check_split(lists, dataset)
+    return make_plan(
+        fingerprint(dataset, lists),
+        method=method,
+        memory=memory,
+        device="cuda" if device.startswith("cuda") or (device == "auto" and has_cuda()) else "cpu",
+        labelled=len(lists.labelled),
+        unlabelled=len(lists.unlabelled),
+    )
+
+
+def make_plan(
+    fingerprint: Fingerprint,
+    *,
+    method: str,
+    memory: int | None = None,
+    device: Device = "cpu",
+    labelled: int,
+    unlabelled: int,
+    fixed: Mapping[str, Any] | None = None,
+    disk: int | None = None,
+) -> Plan:
+    """Return a plan for a pool on a device.
+
+    Args:
+        fingerprint: of the pool, labelled cases first.
+        method: name; "supervised" has no teacher and one stream, all others are counted with both.
+        memory: bytes that training may take; the device's own when None.
+        device: where training runs.
+        labelled: cases of the pool with a label.
+        unlabelled: cases of the pool without.
+        fixed: config values, nested, that the user has set: the rest is planned around them.
+        disk: bytes free where the cache will lie, for a warning.
+
+    Raises:
+        ConfigError: a fixed patch does not fit the fixed dims.
+    """
+    fixed = dict(fixed or {})
+    fine, reasons = choose_grid(fingerprint, fixed)
+    grid, limits = fine, LIMITS[device, fine.dims]
+    if device == "cpu" and not fixed.get("spacing") and not fixed.get("resize"):
+        grid = coarsened(fine, limits.voxels)
+    streams = method != "supervised" and unlabelled > 0
+    largest = Setup(
+        patch=fixed_patch(grid, fixed) or patch_within(grid, limits.voxels),
+        strides=(),
+        filters=fixed.get("net", {}).get("filters", limits.filters),
+        channels=len(fingerprint.channels),
+        classes=len(fingerprint.classes),
+        labelled=fixed.get("batch_labelled", limits.batch),
+        unlabelled=fixed.get("batch_unlabelled", limits.batch) if streams else 0,
+        teacher=streams,
+    )
+    available = device_memory(device) if memory is None else memory
+    setup = fitted(largest, grid, memory=available, device=device, fixed=fixed)
+    cached = cache_bytes(
+        cached_shapes(fingerprint, grid, fixed.get("resize")), channels=setup.channels, labelled=labelled
+    )
+    seconds = step_seconds(setup, device)
+    most = int(CPU_SECONDS / seconds) if device == "cpu" else limits.steps
+    steps = fixed.get("steps", max(200, min(limits.steps, most // 100 * 100)))
+    warnings = [
+        *coarsening_warnings(fine, grid),
+        *short_of("memory", step_memory(setup, device), available, "give more with --memory, or set a smaller patch"),
+        *short_of("disk", cached, disk, "put the cache elsewhere with --cache or SEMIVOX_CACHE"),
+        *coverage_warnings(setup.patch, grid),
+        *pool_warnings(method, labelled, unlabelled),
+    ]
+    return Plan(
+        values=plan_values(setup, grid, steps=steps, resize=fixed.get("resize")),
+        memory=step_memory(setup, device),
+        cache=cached,
+        seconds=seconds,
+        reasons=tuple(reasons),
+        warnings=tuple(warnings),
+    )
+
+
+def plan_values(setup: Setup, grid: Grid, *, steps: int, resize: Sequence[int] | None) -> dict[str, Any]:
+    """Return a plan as config values."""
+    return {
+        "dims": grid.dims,
+        "spacing": None if resize else grid.spacing,
+        "slice_axis": grid.slice_axis,
+        "patch": setup.patch,
+        "steps": steps,
+        "batch_labelled": setup.labelled,
+        "batch_unlabelled": setup.unlabelled,
+        "net": {
+            "name": "vnet" if grid.dims == 3 else "unet",
+            "filters": setup.filters,
+            "norm": "instance",
+            "levels": len(setup.strides) + 1,
+            "strides": setup.strides,
+        },
+    }
+
+
+def fixed_patch(grid: Grid, fixed: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """Return the patch that the user has set, or None."""
+    patch = fixed.get("patch")
+    if patch and len(patch) != grid.dims:
+        raise ConfigError(f"key 'patch' has {len(patch)} numbers, but dims = {grid.dims}: give one per axis")
+    return tuple(patch) if patch else None
+
+
+def fitted(setup: Setup, grid: Grid, *, memory: int, device: Device, fixed: Mapping[str, Any]) -> Setup:
+    """Return the setup made smaller until memory holds it: the patch first, then filters, then crops per step."""
+    spacing = [grid.spacing[axis] for axis in grid.axes]
+    most = fixed.get("net", {}).get("levels", 5) - 1
+    while True:
+        setup = replace(setup, strides=downsampling(setup.patch, spacing, most=most))
+        smaller = None if fixed.get("patch") else shrunk(setup.patch, grid)
+        if step_memory(setup, device) <= memory:
+            return setup
+        if smaller:
+            setup = replace(setup, patch=smaller)
+        elif setup.filters > 8 and "filters" not in fixed.get("net", {}):
+            setup = replace(setup, filters=setup.filters // 2)
+        elif setup.labelled > 1 and "batch_labelled" not in fixed:
+            setup = replace(setup, labelled=setup.labelled // 2, unlabelled=(setup.unlabelled + 1) // 2)
+        else:
+            return setup
+
+
+def coarsening_warnings(fine: Grid, grid: Grid) -> list[str]:
+    """Return a warning where scans lose detail so that a CPU can train on them in time."""
+    if fine.spacing == grid.spacing:
+        return []
+    change = f"from {shown(fine.spacing)} to {shown(grid.spacing)} mm"
+    return [f"on a CPU scans are resampled {change}, so that a patch covers half of a scan: for detail, train on a GPU"]
+
+
+def short_of(what: str, needed: int, available: int | None, remedy: str) -> list[str]:
+    """Return a warning where something is short."""
+    if available is None or needed <= available:
+        return []
+    return [f"{what}: about {needed / 1e9:.1f} GB are needed, {available / 1e9:.1f} GB are there: {remedy}"]
+
+
+def coverage_warnings(patch: Sequence[int], grid: Grid) -> list[str]:
+    """Return a warning where the patch sees less than a quarter of a scan along an axis."""
+    share = min(length / shape for length, shape in zip(patch, grid.crop_shape, strict=True))
+    if share >= 0.25:
+        return []
+    scan = f"{100 * share:.0f} % of a scan of {shown(grid.crop_shape)}"
+    return [f"patch {shown(patch)} covers only {scan} along one axis: set a coarser spacing if the surroundings matter"]
+
+
+def pool_warnings(method: str, labelled: int, unlabelled: int) -> list[str]:
+    """Return warnings about the number of cases."""
+    warnings = []
+    if labelled < 3:
+        warnings.append(f"few labels: {labelled} labelled cases; results will depend on which ones they are")
+    if unlabelled == 0 and method != "supervised":
+        warnings.append(f"no unlabelled case for method {method}: add scans to imagesUn or with --unlabelled")
+    return warnings
+
+
+def device_memory(device: Device) -> int:
+    """Return the bytes that training may take: nine tenths of the GPU's memory, or half of the main memory."""
+    if device == "cuda":
+        import torch
+
+        return int(0.9 * torch.cuda.get_device_properties(0).total_memory)
+    return int(0.5 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+def has_cuda() -> bool:
+    """Return whether torch sees a GPU."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def parse_memory(text: str | None) -> int | None:
+    """Return the bytes of an amount such as ``10GB`` or ``512 MB``; None for None.
+
+    Raises:
+        ConfigError: no such amount.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT])(i?)B?\s*", text, re.IGNORECASE)
+    if not match:
+        raise ConfigError(f"memory takes a number with MB, GB or GiB, such as 10GB; found '{text}'")
+    power = "KMGT".index(match[2].upper()) + 1
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** power)

@@ -1,0 +1,75 @@
+"""The cost model against the net that it counts."""
+
+import math
+
+import pytest
+import torch
+
+from semivox.costs import Setup, cache_bytes, forward_flops, kept_bytes, step_memory, step_seconds, weight_count
+from semivox.nets.build import MakeNet
+
+SETUPS = [
+    Setup(patch=(32, 32, 16), strides=((2, 2, 2), (2, 2, 2)), filters=4),
+    Setup(patch=(32, 16, 16), strides=((2, 2, 1), (2, 2, 2), (2, 1, 2)), filters=4, channels=2, classes=3),
+    Setup(patch=(64, 64), strides=((2, 2),) * 4, filters=4),
+]
+
+
+def vnet(setup: Setup) -> torch.nn.Module:
+    make_net = MakeNet(
+        "vnet",
+        dims=setup.dims,
+        channels=setup.channels,
+        classes=setup.classes,
+        filters=setup.filters,
+        levels=len(setup.strides) + 1,
+        strides=setup.strides,
+    )
+    return make_net()
+
+
+@pytest.mark.parametrize("setup", SETUPS)
+def test_weights_are_those_of_the_net(setup):
+    weights = sum(p.numel() for name, p in vnet(setup).named_parameters() if p.dim() > 1)
+    head = setup.filters * setup.classes
+    assert weight_count(setup) + head == weights
+
+
+@pytest.mark.parametrize("setup", SETUPS)
+def test_kept_bytes_are_those_that_autograd_keeps(setup):
+    net = vnet(setup)
+    weights = {p.data_ptr() for p in net.parameters()}
+    kept: dict[int, int] = {}
+
+    def remember(tensor):
+        if tensor.data_ptr() not in weights:
+            storage = tensor.untyped_storage()
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(remember, lambda tensor: tensor):
+        logits = net(torch.randn(1, setup.channels, *setup.patch))
+    assert logits.shape[1] == setup.classes
+    assert kept_bytes(setup) == pytest.approx(sum(kept.values()), rel=0.08)
+
+
+def test_operations_of_a_two_level_net_are_as_counted_by_hand():
+    """V = 64 voxels, widths 2 and 4: 27 * (1 * 2 + 2 * 2) at the top, 8 coarse ones with two 4 -> 4, and the moves."""
+    setup = Setup(patch=(4, 4, 4), strides=((2, 2, 2),), filters=2)
+    top = 2 * 64 * 27 * (1 * 2 + 2 * 2)
+    coarse = 2 * 8 * 27 * 2 * 4 * 4
+    moves = 2 * (8 * 8 * 2 * 4) + 2 * (8 * 8 * 4 * 2)  # down: 8 outputs of 2 x 2 x 2; up: each of 64 outputs sees one
+    assert forward_flops(setup) == top + coarse + moves
+
+
+def test_a_teacher_and_a_second_stream_cost_memory_and_time():
+    both = SETUPS[0]
+    alone = Setup(both.patch, both.strides, both.filters, labelled=2, unlabelled=0, teacher=False)
+    assert step_memory(both, "cpu") > step_memory(alone, "cpu") + 2 * kept_bytes(both)
+    assert step_seconds(both, "cpu") == pytest.approx(step_seconds(alone, "cpu") * (12 + 2) / 6)
+
+
+def test_the_cache_holds_images_as_floats_and_labels_as_bytes():
+    shapes = [(10, 10, 10), (20, 10, 10)]
+    assert cache_bytes(shapes, channels=2, labelled=1) == 2 * 4 * 3000 + 1000
+    assert math.isclose(cache_bytes(shapes, channels=1, labelled=0), 12000)
