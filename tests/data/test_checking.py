@@ -131,6 +131,8 @@ def test_the_ignore_value_is_no_label_outside_the_description(folder):
     (folder / "dataset.json").write_text(json.dumps(description))
     change(label(folder), values=with_value(7))
     assert check_dataset(folder) == []
+    change(label(folder), values=lambda array: with_value(7)(array * 0))
+    assert only_fault(folder).what == "label case_00.nii.gz is empty"
 
 
 @pytest.mark.parametrize("value", [0.5, np.nan])
