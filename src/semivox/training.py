@@ -106,7 +106,7 @@ def train(
         fresh(stages[0].name),
         fresh=fresh,
         stages=stages,
-        make_stream=lambda stage: _stream(run.config, stage, cases, lists, needs, fabric.global_rank),
+        make_stream=lambda stage: make_stream(run.config, stage, cases, lists, needs, fabric.global_rank),
         run=run,
         seconds=seconds,
         on_row=on_row,
@@ -161,6 +161,36 @@ def resolve_stages(config: Config, method_config: MethodConfig) -> tuple[Stage, 
 
     keys = ("steps", "batch_labelled", "batch_unlabelled")
     return tuple(replace(stage, **{key: number(key, stage) for key in keys}) for stage in stages)
+
+
+def make_stream(
+    config: Config, stage: Stage, cases: Mapping[str, PreparedCase], lists: Split, needs: frozenset[str], rank: int
+) -> Stream:
+    """Return the crops of a stage.
+
+    Raises:
+        DatasetError: the stage draws unlabelled crops and the split has none.
+    """
+    unlabelled = [cases[name] for name in lists.unlabelled]
+    if stage.batch_unlabelled and not unlabelled:
+        raise DatasetError(
+            f"{config.method_name} draws {stage.batch_unlabelled} unlabelled crops a step, but the split has no "
+            "unlabelled scans: add some with --unlabelled DIR, or train --method supervised"
+        )
+    return Stream(
+        [cases[name] for name in lists.labelled],
+        unlabelled,
+        patch=config.patch,
+        batch_labelled=stage.batch_labelled or 0,
+        batch_unlabelled=stage.batch_unlabelled or 0,
+        seed=config.seed,
+        stage=stage.name,
+        rank=rank,
+        dims=config.dims,
+        slice_axis=config.slice_axis,
+        foreground=config.foreground,
+        needs=needs,
+    )
 
 
 def _lists(dataset: Dataset, split: Path | Split | None) -> Split:
@@ -240,28 +270,3 @@ def _reopen(run: RunFolder, data: Path, unlabelled: Path | None) -> tuple[Datase
     lists = read_split(run.split_file)
     check_split(lists, dataset)
     return dataset, lists
-
-
-def _stream(
-    config: Config, stage: Stage, cases: Mapping[str, PreparedCase], lists: Split, needs: frozenset[str], rank: int
-) -> Stream:
-    unlabelled = [cases[name] for name in lists.unlabelled]
-    if stage.batch_unlabelled and not unlabelled:
-        raise DatasetError(
-            f"{config.method_name} draws {stage.batch_unlabelled} unlabelled crops a step, but the split has no "
-            "unlabelled scans: add some with --unlabelled DIR, or train --method supervised"
-        )
-    return Stream(
-        [cases[name] for name in lists.labelled],
-        unlabelled,
-        patch=config.patch,
-        batch_labelled=stage.batch_labelled or 0,
-        batch_unlabelled=stage.batch_unlabelled or 0,
-        seed=config.seed,
-        stage=stage.name,
-        rank=rank,
-        dims=config.dims,
-        slice_axis=config.slice_axis,
-        foreground=config.foreground,
-        needs=needs,
-    )

@@ -1,0 +1,115 @@
+"""Who may import whom: the table of the architecture, read from the sources."""
+
+import ast
+import importlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import semivox
+
+SOURCE = Path(semivox.__file__).parent
+TORCH_FREE = ("metrics", "evaluation", "reporting", "phantom", "data.dataset", "data.volume", "data.splitting")
+HEAVY = ("torch", "monai", "scipy", "matplotlib", "SimpleITK", "nibabel", "lightning_fabric")
+
+FLOOR_1 = {"errors", "types", "ops", "metrics"}
+NEEDS_NOTHING = {"errors"}
+FLOOR_2 = {"nets", "data", "run", "config", "windows"}
+SCORING = {"evaluation", "summary", "scores", "comparison", "tables", "figures", "reporting"}
+PLANNING = {"planning", "costs", "fingerprinting", "grids"}
+ALLOWED = {
+    "errors": set(),
+    "types": set(),
+    "metrics": set(),
+    "ops": {"errors", "ops"},
+    "config": {"errors"},
+    "run": {"config", "errors"},
+    "windows": {"errors", "types"},
+    "nets": {"nets"} | FLOOR_1,
+    "data": {"data"} | FLOOR_1,
+    "methods": {"methods", "nets"} | FLOOR_1,
+    "phantom": {"data", "errors"},
+    "cards": {"methods"},
+    "building": {"config", "methods", "nets", "errors"},
+    "loop": {"data", "errors", "methods", "run", "types"},
+    "training": {"building", "config", "data", "errors", "loop", "methods", "planning", "run", "types"},
+    "prediction": {"building", "config", "data", "errors", "run", "windows"},
+    "console": set(),
+    **{name: SCORING | {"data", "run", "metrics", "errors"} for name in SCORING},
+    **{name: PLANNING | {"data", "run", "config", "errors", "nets", "metrics"} for name in PLANNING},
+}
+TOP = {"benchmarking", "demonstration", "cli", "__init__"}
+
+
+def imports_of(file: Path) -> set[str]:
+    """Return the rooms of semivox that a file imports anywhere, without itself being of them."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("semivox"):
+            parts = node.module.split(".")
+            found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("semivox.")}
+    return found
+
+
+def room_of(file: Path) -> str:
+    relative = file.relative_to(SOURCE)
+    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+
+
+FILES = sorted(SOURCE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SOURCE)))
+def test_every_file_imports_only_what_its_floor_allows(file: Path) -> None:
+    room = room_of(file)
+    if room in TOP:
+        return
+    assert room in ALLOWED, f"{room} has no row in the table"
+    assert imports_of(file) - {room} <= ALLOWED[room]
+
+
+@pytest.mark.parametrize("file", sorted((SOURCE / "methods").glob("*.py")), ids=lambda file: file.stem)
+def test_a_method_never_imports_another_method(file: Path) -> None:
+    if file.stem in ("__init__", "base"):
+        return
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("semivox.methods"):
+            assert node.module == "semivox.methods.base"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SOURCE)))
+def test_every_file_says_on_its_first_line_what_it_is(file: Path) -> None:
+    assert file.read_text().startswith(('"""', 'r"""'))
+    assert file.stem not in ("utils", "helpers", "misc", "common")
+
+
+def test_a_module_bears_the_name_of_no_public_function() -> None:
+    modules = [module.name for module in pkgutil.walk_packages([str(SOURCE)], "semivox.")]
+    for name in modules:
+        importlib.import_module(name)
+    for name in semivox.__all__:
+        value = getattr(semivox, name)
+        assert isinstance(value, str) or callable(value), name
+
+
+@pytest.mark.parametrize("name", TORCH_FREE)
+def test_what_only_reads_or_scores_loads_no_torch(name: str) -> None:
+    code = f"import sys, semivox.{name}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['semivox', '--help']\n"
+        "from semivox.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        f"loaded = [name for name in {HEAVY!r} if name in sys.modules]\n"
+        "sys.exit(', '.join(loaded) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
