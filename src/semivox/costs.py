@@ -1,7 +1,7 @@
 """What a training step costs: memory, time and disk, from a count of the V-Net's layers.
 
-The counts are exact for the V-Net of `nets/vnet.py` (its weights, and within a few percent the bytes that autograd keeps)
-and about a fifth off for the U-Net. Speeds are rough: one constant for any CPU and one for any GPU.
+The counts are those of the V-Net in `nets/vnet.py` (its weights, and within a few percent what autograd keeps) and
+about a fifth off for the U-Net. Speeds are rough: one constant for any CPU and one for any GPU.
 """
 
 import math

@@ -66,7 +66,7 @@ def write_phantom(
             (draft / part).mkdir(parents=True)
         for index in range(labelled + unlabelled + held_out):
             has_label = not labelled <= index < labelled + unlabelled
-            write_scan(draft, index, seed=seed, shape=shape, spacing=spacing, has_label=has_label)
+            write_scan(draft, index, description["phantom"], has_label=has_label)
         (draft / "dataset.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         os.replace(draft, folder)  # an interrupted write leaves no half a data set
     return folder
@@ -111,7 +111,9 @@ class Field:
 
     def smooth(self, correlation: float, size: float) -> np.ndarray:
         """Return a random field (X, Y, Z) of standard deviation `size`, smooth over `correlation` mm."""
-        noise = ndimage.gaussian_filter(self.rng.standard_normal(self.shape), correlation / self.spacing, mode="wrap")
+        spectrum = np.fft.rfftn(self.rng.standard_normal(self.shape))
+        blurred = ndimage.fourier_gaussian(spectrum, correlation / self.spacing, n=self.shape[-1])
+        noise = np.fft.irfftn(blurred, s=self.shape, axes=(0, 1, 2))
         return noise * (size / noise.std())
 
 
@@ -185,8 +187,13 @@ def ellipsoid_distance(points: np.ndarray, centre: np.ndarray, radii: np.ndarray
 
 def tube_distance(points: np.ndarray, path: np.ndarray, radius: np.ndarray) -> np.ndarray:
     """Return the signed distance in mm to the union of balls along a centre line (N, 3) of radii (N,)."""
-    squares = (points**2).sum(-1)[..., None] - 2 * points @ path.T + (path**2).sum(-1)  # (X, Y, Z, N)
-    return (np.sqrt(np.maximum(squares, 0.0)) - radius).min(-1)
+    flat = points.reshape(-1, 3)
+    squares = (flat**2).sum(1)
+    distance = np.full(len(flat), np.inf)
+    for centre, r in zip(path, radius, strict=True):
+        apart = squares + centre @ centre - flat @ (2 * centre)
+        np.minimum(distance, np.sqrt(np.maximum(apart, 0.0)) - r, out=distance)
+    return distance.reshape(points.shape[:-1])
 
 
 def soft_minimum(a: np.ndarray, b: np.ndarray, *, width: float = 1.5) -> np.ndarray:
@@ -246,19 +253,11 @@ def degrade(rng: np.random.Generator, field: Field, image: np.ndarray) -> np.nda
     return np.round(magnitude * rng.uniform(250.0, 900.0)).astype(np.int16)
 
 
-def write_scan(
-    folder: Path,
-    index: int,
-    *,
-    seed: int,
-    shape: tuple[int, int, int],
-    spacing: tuple[float, float, float],
-    has_label: bool,
-) -> None:
+def write_scan(folder: Path, index: int, made: dict[str, Any], *, has_label: bool) -> None:
     """Write one scan, and its label where it has one; every second file is stored towards left and back (LPS)."""
-    image, label = phantom_scan(seed, index, shape, spacing)
-    affine = np.diag([*spacing, 1.0])
-    affine[:3, 3] = np.random.default_rng([seed, index, 1]).uniform(-120.0, 0.0, 3).round(2)
+    image, label = phantom_scan(made["seed"], index, made["shape"], made["spacing"])
+    affine = np.diag([*made["spacing"], 1.0])
+    affine[:3, 3] = np.random.default_rng([made["seed"], index, 1]).uniform(-120.0, 0.0, 3).round(2)
     name = f"phantom_{index:04d}"
     files = [(image, f"imagesTr/{name}_0000.nii.gz" if has_label else f"imagesUn/{name}_0000.nii.gz")]
     if has_label:
