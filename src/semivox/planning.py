@@ -16,7 +16,7 @@ from typing import Any
 from semivox.config import flatten
 from semivox.costs import Device, Setup, cache_bytes, step_memory, step_seconds
 from semivox.data.dataset import read_dataset
-from semivox.data.splitting import check_split, make_split, read_split
+from semivox.data.splitting import training_split
 from semivox.errors import ConfigError
 from semivox.fingerprinting import Fingerprint, fingerprint, make_recipe
 from semivox.grids import Grid, cached_shapes, choose_grid, coarsened, downsampling, patch_within, shown, shrunk
@@ -95,8 +95,7 @@ def plan_dataset(
         DatasetError: the folder or the split cannot be used.
     """
     dataset = read_dataset(data, unlabelled=unlabelled)
-    lists = read_split(split) if split else make_split(dataset)
-    check_split(lists, dataset)
+    lists = training_split(dataset, split)
     return make_plan(
         fingerprint(dataset, lists),
         method=method,

@@ -16,7 +16,7 @@ from semivox.data.checking import check_pool
 from semivox.data.dataset import Dataset, read_dataset
 from semivox.data.preparation import PreparedCase, prepare_dataset
 from semivox.data.recipe import Recipe
-from semivox.data.splitting import Split, check_split, make_split, read_split, with_unlabelled, write_split
+from semivox.data.splitting import Split, check_split, read_split, training_split, write_split
 from semivox.data.stream import Stream
 from semivox.errors import ConfigError, DatasetError, RunError
 from semivox.loop import Loop, Row
@@ -34,10 +34,12 @@ class Outcome:
     Attributes:
         run: the run folder.
         finished: False when the time budget or a signal stopped it; ``resume=True`` goes on.
+        interrupted: it was a signal.
     """
 
     run: Path
     finished: bool
+    interrupted: bool = False
 
 
 def train(
@@ -82,7 +84,7 @@ def train(
         dataset, lists = _reopen(run, data, unlabelled)
     else:
         dataset = read_dataset(data, unlabelled=unlabelled)
-        lists = _lists(dataset, split)
+        lists = training_split(dataset, split)
         _refuse_faults(dataset, lists)
         run = _new_run(dataset, lists, output, method, config, settings, unlabelled, device)
     fabric = make_fabric(run.config, device)
@@ -111,7 +113,7 @@ def train(
         seconds=seconds,
         on_row=on_row,
     )
-    return Outcome(output, loop.train())
+    return Outcome(output, loop.train(), interrupted=loop.interrupted.is_set())
 
 
 def prepare(
@@ -131,7 +133,7 @@ def prepare(
         The cache folder and its size in bytes.
     """
     dataset = read_dataset(data, unlabelled=unlabelled)
-    lists = _lists(dataset, split)
+    lists = training_split(dataset, split)
     _refuse_faults(dataset, lists)
     run = _new_run(dataset, lists, Path(), method, config, settings, unlabelled, "auto")
     folder = cache or default_cache()
@@ -191,14 +193,6 @@ def make_stream(
         foreground=config.foreground,
         needs=needs,
     )
-
-
-def _lists(dataset: Dataset, split: Path | Split | None) -> Split:
-    if split is None:
-        return make_split(dataset, labelled=None)
-    lists = with_unlabelled(split if isinstance(split, Split) else read_split(split, dataset), dataset)
-    check_split(lists, dataset)
-    return lists
 
 
 def _refuse_faults(dataset: Dataset, lists: Split) -> None:
@@ -268,5 +262,5 @@ def _reopen(run: RunFolder, data: Path, unlabelled: Path | None) -> tuple[Datase
     extra = unlabelled or (Path(run.facts["unlabelled"]) if run.facts["unlabelled"] else None)
     dataset = read_dataset(data, unlabelled=extra)
     lists = read_split(run.split_file)
-    check_split(lists, dataset)
+    check_split(lists, dataset, sealed=False)
     return dataset, lists

@@ -90,7 +90,7 @@ def check_pool(dataset: Dataset, split: Split) -> list[Fault]:
 
     Held-out files and the labels of unlabelled cases are not opened.
     """
-    faults = split_faults(split, dataset)
+    faults = split_faults(split, dataset, sealed=False)
     for name in (name for name in split.pool if name in dataset.cases):
         case = dataset.cases[name]
         images = _read_all(case.name, case.images, read_header, faults)

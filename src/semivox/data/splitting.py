@@ -157,6 +157,21 @@ def with_unlabelled(split: Split, dataset: Dataset) -> Split:
     return replace(split, unlabelled=tuple(sorted({*split.unlabelled, *new})))
 
 
+def training_split(dataset: Dataset, split: Path | Split | None) -> Split:
+    """Return the split that plan, prepare and train follow; without one, every label is used and the rest unlabelled.
+
+    Held-out scans need not be there: training never opens them.
+
+    Raises:
+        DatasetError: the split cannot be read, or its pool does not fit the data set.
+    """
+    if split is None:
+        return make_split(dataset)
+    lists = with_unlabelled(split if isinstance(split, Split) else read_split(split, dataset), dataset)
+    check_split(lists, dataset, sealed=False)
+    return lists
+
+
 def read_split(path: Path, dataset: Dataset | None = None) -> Split:
     """Return a split from its file, or the first fold of nnU-Net's splits_final.json.
 
@@ -208,23 +223,28 @@ def write_split(split: Split, path: Path) -> None:
         temporary.write_text(json.dumps(asdict(split), indent=1) + "\n", encoding="utf-8")
 
 
-def check_split(split: Split, dataset: Dataset) -> None:
+def check_split(split: Split, dataset: Dataset, *, sealed: bool = True) -> None:
     """Refuse a split that does not fit its data set; opens no image.
+
+    Args:
+        split: the lists.
+        dataset: the cases.
+        sealed: whether the held-out scans must be there too.
 
     Raises:
         DatasetError: the message lists everything that is wrong.
     """
-    faults = split_faults(split, dataset)
+    faults = split_faults(split, dataset, sealed=sealed)
     if faults:
         raise DatasetError(sentences(faults))
 
 
-def split_faults(split: Split, dataset: Dataset) -> list[Fault]:
-    """Return all that is wrong with a split of a data set."""
+def split_faults(split: Split, dataset: Dataset, *, sealed: bool = True) -> list[Fault]:
+    """Return all that is wrong with a split of a data set; see `check_split`."""
     faults = _repeated(split)
     if not split.labelled:
         faults.append(_fault("split", "nothing is labelled", "an empty list", "at least one case", "label a scan"))
-    for name in (*split.pool, *split.held_out):
+    for name in (*split.pool, *(split.held_out if sealed else ())):
         if name not in dataset.cases and (name in split.pool or name not in dataset.tests):
             hint = nearest(name, [*dataset.cases, *dataset.tests])
             faults.append(_fault(name, "in the split", f"no such case in {dataset.folder}", "a case's name", hint))
