@@ -230,6 +230,7 @@ def _new_run(
             device="cuda" if torch.cuda.is_available() and device != "cpu" else "cpu",
             labelled=len(lists.labelled),
             unlabelled=len(lists.unlabelled),
+            fixed=values,
         )
         layers.append(("plan", plan.values))
     layers += [(config or "config", given), ("--set", values)]
