@@ -58,6 +58,13 @@ def test_the_labelled_view_does_not_depend_on_the_unlabelled_crops():
     assert without.image_u is None
 
 
+def test_labelled_and_unlabelled_crops_draw_their_own_views():
+    batch = toy_batch(unlabelled=2)
+    batch.image_u, batch.valid_u = batch.image_l, batch.valid_l
+    view = augmented(batch)
+    assert not torch.equal(view.image_l, view.image_u)
+
+
 def test_views_are_a_function_of_the_step_and_can_be_switched_off():
     batch = toy_batch()
     assert torch.equal(augmented(batch).image_u, augmented(batch).image_u)

@@ -151,6 +151,13 @@ def test_frozen_weights_get_no_gradient_and_teachers_follow(name, stage, dims):
     assert all(not torch.equal(before[key], method.state_dict()[key]) for key in teachers if key.endswith("weight"))
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_teachers_learn_nothing_even_where_everything_asks_for_a_gradient(name):
+    method = make_toy_method(name).requires_grad_(True)
+    run_forward(method, stage_batch(all_stages(name)[0]), toy_progress()).total().backward()
+    assert not [key for key in gradients(method) if key.startswith("teacher")]
+
+
 @pytest.mark.parametrize(("name", "stage", "dims"), CASES)
 def test_the_state_alone_reproduces_the_next_step(name, stage, dims):
     method = warmed(name, stage, dims)
