@@ -16,8 +16,8 @@ from semivox.data.dataset import list_scans, read_dataset
 from semivox.data.preparation import prepare_image, restore_probabilities
 from semivox.data.recipe import Recipe
 from semivox.data.splitting import read_split
-from semivox.data.volume import ENDINGS, Volume, read_image, write_maps, write_mask
-from semivox.errors import ConfigError, RunError
+from semivox.data.volume import Volume, ending, read_header, read_image, write_maps, write_mask
+from semivox.errors import ConfigError, DatasetError, RunError
 from semivox.run import RunFolder, file_digest, open_run, read_checkpoint, write_atomic
 from semivox.windows import slide
 
@@ -60,7 +60,9 @@ class Predictor:
             raise RunError(f"{path} has no checkpoint yet: train with --resume until the first one is written")
         self.checkpoint = checkpoint
         self.recipe = Recipe.from_json(self.run.facts["recipe"])
-        self.fabric = make_fabric(self.run.config, device)
+        # half precision is a GPU's: a run that trained with it predicts on a CPU too
+        precision = "32" if self.run.config.precision == "32" else "auto"
+        self.fabric = make_fabric(self.run.config.model_copy(update={"precision": precision}), device)
         method = make_method(self.run.config, self.run.facts)
         method.load_state_dict(read_checkpoint(checkpoint)["method"])
         self.method = method.to(self.fabric.device).eval()
@@ -89,8 +91,8 @@ class Predictor:
                 torch.from_numpy(image),
                 self.method.predict,
                 patch=config.patch,
-                step_size=options.step_size or config.predict.step_size,
-                stride=None if options.step_size else config.predict.stride,
+                step_size=config.predict.step_size if options.step_size is None else options.step_size,
+                stride=config.predict.stride if options.step_size is None else None,
                 blend=config.predict.blend,
                 batch=config.predict.batch,
                 device=self.fabric.device,
@@ -112,7 +114,7 @@ def predict(
     overwrite: bool = False,
     on_case: Callable[[str, int, int], None] | None = None,
 ) -> list[Path]:
-    """Write a mask for every scan; masks that exist are skipped.
+    """Write a mask for every scan; what exists of the same weights and options is skipped.
 
     Args:
         runs: run folders; the probabilities of several are averaged.
@@ -131,30 +133,32 @@ def predict(
 
     Raises:
         RunError: a run cannot be used, or the disk cannot be written.
+        ConfigError: `output` holds masks of other weights or options, or the scans themselves.
         DatasetError, GeometryError: a scan cannot be used; masks written before it stay.
     """
     predictors = [Predictor(path, device=device) for path in runs]
     first = predictors[0]
     _agree(predictors)
-    found = _held_out(first.run, scans) if held_out else list_scans(scans, len(first.run.facts["channels"]))
-    output.mkdir(parents=True, exist_ok=True)
-    _write_record(output, predictors, found, options)
-    masks = []
+    found = _held_out(first.run, scans) if held_out else list_scans(scans, first.recipe.channels)
+    _check_channels(found, first.run.facts["channels"])
+    targets = {case: output / f"{case}{ending(files[0])}" for case, files in found.items()}
+    _check_targets(targets, found)
+    _write_record(output, _record(predictors, found, options), overwrite=overwrite)
+    asked = [kind for kind, wanted in (("probabilities", probabilities), ("uncertainty", uncertainty)) if wanted]
     for number, (case, files) in enumerate(sorted(found.items())):
-        target = output / f"{case}{_ending(files[0])}"
-        masks.append(target)
         if on_case:
             on_case(case, number, len(found))
-        if target.exists() and not overwrite:
+        maps = {kind: output / f"{case}_{kind}.nii.gz" for kind in asked}
+        if not overwrite and all(path.exists() for path in (*maps.values(), targets[case])):
             continue
         volume = read_image(files)
         mean = np.mean([p.probabilities(volume, case=case, options=options) for p in predictors], axis=0)
         if probabilities:
-            write_maps(mean, volume, output / f"{case}_probabilities.nii.gz")
+            write_maps(mean, volume, maps["probabilities"])
         if uncertainty:
-            write_maps(entropy(mean)[None], volume, output / f"{case}_uncertainty.nii.gz")
-        write_mask(_mask(mean, first, options), volume, target)
-    return masks
+            write_maps(entropy(mean)[None], volume, maps["uncertainty"])
+        write_mask(_mask(mean, first, options), volume, targets[case])  # last: with it the case is done
+    return list(targets.values())
 
 
 def entropy(probabilities: np.ndarray) -> np.ndarray:
@@ -195,6 +199,29 @@ def _agree(predictors: Sequence[Predictor]) -> None:
                 )
 
 
+def _check_channels(found: Mapping[str, tuple[Path, ...]], names: Sequence[str]) -> None:
+    """Refuse scans that the net cannot take, all at once and before the first hour of work."""
+    if not found:
+        raise DatasetError("there is no scan to predict: give files, or folders that hold them")
+    counts = {case: sum(read_header(path).channels for path in files) for case, files in found.items()}
+    wrong = [case for case in found if counts[case] != len(names)]
+    if wrong:
+        case = wrong[0]
+        files = ", ".join(str(path) for path in found[case])
+        raise DatasetError(
+            f"{len(wrong)} of {len(found)} scans cannot be predicted: '{case}' has {counts[case]} channels ({files}), "
+            f"expected {len(names)} ({', '.join(names)}); a scan is one file with all channels, or CASE_0000, "
+            "CASE_0001 ... with one each, and has a name of its own"
+        )
+
+
+def _check_targets(targets: Mapping[str, Path], found: Mapping[str, tuple[Path, ...]]) -> None:
+    scans = {path.resolve() for files in found.values() for path in files}
+    for target in targets.values():
+        if target.resolve() in scans:
+            raise ConfigError(f"the mask {target} would take its scan's place: name another folder with -o")
+
+
 def _held_out(run: RunFolder, scans: Sequence[Path]) -> Mapping[str, tuple[Path, ...]]:
     if len(scans) != 1 or not (scans[0] / "dataset.json").exists():
         raise ConfigError("--held-out takes one data folder with a dataset.json, the one that the run was trained on")
@@ -205,18 +232,12 @@ def _held_out(run: RunFolder, scans: Sequence[Path]) -> Mapping[str, tuple[Path,
     return {name: dataset.case(name).images for name in names}
 
 
-def _ending(file: Path) -> str:
-    return next((ending for ending in ENDINGS if file.name.endswith(ending)), ".nii.gz")
-
-
-def _write_record(
-    output: Path,
-    predictors: Sequence[Predictor],
-    found: Mapping[str, tuple[Path, ...]],
-    options: Options | None,
-) -> None:
+def _record(
+    predictors: Sequence[Predictor], found: Mapping[str, tuple[Path, ...]], options: Options | None
+) -> dict[str, Any]:
+    """Return what prediction.json says: all that tells where masks come from."""
     first = predictors[0].run
-    record: dict[str, Any] = {
+    return {
         "run": [str(p.run.path.resolve()) for p in predictors],
         "method": first.facts["method"],
         "group": first.config.label or first.facts["method"],
@@ -230,4 +251,27 @@ def _write_record(
         "config": first.config.model_dump(mode="json"),
         "versions": first.facts["versions"],
     }
-    write_atomic(output / "prediction.json", lambda file: file.write(json.dumps(record, indent=1).encode()))
+
+
+def _write_record(output: Path, record: dict[str, Any], *, overwrite: bool) -> None:
+    """Write prediction.json; what it said of further masks of the same weights and options is kept.
+
+    Raises:
+        ConfigError: masks of other weights or options would stay beside the new ones, under one record.
+    """
+    file = output / "prediction.json"
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        before = json.loads(file.read_text()) if file.exists() else {"images": {}}
+    except (OSError, ValueError) as error:
+        raise RunError(f"cannot use {output} for masks ({error}): name another folder with -o") from error
+    images = before["images"] | record["images"]
+    if any(key in before and before[key] != record[key] for key in ("weights", "options")):
+        if not overwrite or images.keys() != record["images"].keys():
+            raise ConfigError(
+                f"{output} holds masks of other weights or options: name another folder with -o, or make the same "
+                "scans' masks anew with --overwrite"
+            )
+        images = record["images"]
+    record = record | {"images": images}
+    write_atomic(file, lambda handle: handle.write(json.dumps(record, indent=1).encode()))
