@@ -69,14 +69,18 @@ def make_fabric(config: Config, device: str) -> Fabric:
     """Return a launched Fabric for this process; under torchrun, one of several.
 
     Raises:
-        ConfigError: half precision on a CPU.
+        ConfigError: an unknown device, or one that is not there; half precision on a CPU.
     """
+    if device not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"device = '{device}': expected auto, cpu or cuda (CUDA_VISIBLE_DEVICES chooses)")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device = 'cuda': torch finds no GPU here; use auto or cpu")
     torch.set_flush_denormal(True)
     cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
     if not cuda and config.precision in ("bf16", "16"):
         raise ConfigError(f"precision = '{config.precision}' is many times slower than 32 on a CPU: set it to 'auto'")
     half = "bf16-mixed" if cuda and torch.cuda.is_bf16_supported() else "16-mixed"
-    precision = {"auto": half if cuda else "32-true", "32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+    precision: dict[str, Any] = {"auto": half if cuda else "32-true", "32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
     if config.determinism == "strict":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(config.determinism == "strict")
