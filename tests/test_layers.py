@@ -38,10 +38,11 @@ ALLOWED = {
     "training": {"building", "config", "data", "errors", "loop", "methods", "planning", "run", "types"},
     "prediction": {"building", "config", "data", "errors", "run", "windows"},
     "console": set(),
+    "arguments": {"errors"},
     **{name: SCORING | {"data", "run", "metrics", "errors"} for name in SCORING},
     **{name: PLANNING | {"data", "run", "config", "errors", "nets", "metrics"} for name in PLANNING},
 }
-TOP = {"benchmarking", "demonstration", "cli", "__init__"}
+TOP = {"benchmarking", "demonstration", "verbs", "cli", "__init__"}
 
 
 def imports_of(file: Path) -> set[str]:

@@ -1,8 +1,10 @@
 """The demo: phantom scans, supervised against semi-supervised, one report; minutes on two cores, nothing downloaded."""
 
 import csv
+import io
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from semivox.data.dataset import read_dataset
@@ -25,7 +27,7 @@ def demo(
     *,
     device: str = "auto",
     say: Callable[[str], None] = lambda text: None,
-    on_progress: Callable[[Row, int, str], None] = lambda row, total, name: None,
+    on_progress: Callable[[str, Row, int], None] = lambda name, row, total: None,
 ) -> Path:
     """Make phantom scans, train with and without the unlabelled ones, predict, score, and compare.
 
@@ -33,13 +35,14 @@ def demo(
         output: folder of everything: data, runs, masks, scores.csv, report.html.
         device: "auto", "cpu" or "cuda".
         say: called with a line for every step of the way.
-        on_progress: called with rows of the training logs, the number of steps, and the method's name.
+        on_progress: called with the method's name, every row of its log and its number of steps.
 
     Returns:
         The path of report.html.
 
     Raises:
         RunError: `output` holds something else already.
+        KeyboardInterrupt: a signal stopped a training behind a checkpoint; the same call goes on.
     """
     if output.exists() and any(output.iterdir()) and not (output / "split.json").exists():
         raise RunError(f"{output} holds other files: name an empty or a new folder with -o")
@@ -61,10 +64,10 @@ def demo(
             resume=True,
             cache=output / "cache",
             device=device,
-            on_row=lambda row, total, name=method: on_progress(row, total, name),
+            on_row=partial(on_progress, method),
         )
         if not outcome.finished:
-            raise RunError("interrupted; the same command goes on where it stopped")
+            raise KeyboardInterrupt
         say(f"predicting and scoring {HELD_OUT} held-out scans")
         predict([outcome.run], [data], output=output / method / "masks", held_out=True, device=device)
         scores.append(output / method / "scores.csv")
@@ -79,9 +82,11 @@ def _join(tables: dict[str, Path], output: Path) -> None:
     """Write the rows of several score tables as one, with the method first."""
     rows = [
         {"method": method, **row}
-        for method, table in tables.items()
-        for row in csv.DictReader(table.read_text().splitlines())
+        for method, scores in tables.items()
+        for row in csv.DictReader(scores.read_text().splitlines())
     ]
-
-    lines = [",".join(rows[0]), *(",".join(row.values()) for row in rows)]
-    write_atomic(output, lambda file: file.write(("\n".join(lines) + "\n").encode()))
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    write_atomic(output, lambda file: file.write(text.getvalue().encode()))

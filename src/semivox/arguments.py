@@ -1,0 +1,47 @@
+"""What the verbs of the command line share: arguments that name files, which must exist, and options of training."""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from semivox.errors import DatasetError
+
+
+def existing(given: Any) -> Any:
+    """Return a path, or a list of them, or None, as it is.
+
+    Raises:
+        DatasetError: a path does not exist; the nearest name beside it is named.
+    """
+    for path in given if isinstance(given, list) else [given]:
+        if path is None or path.exists():
+            continue
+        folder = path.absolute().parent
+        names = sorted(other.name for other in folder.iterdir()) if folder.is_dir() else []
+        close = get_close_matches(path.name, names, n=1, cutoff=0.6)
+        hint = f"did you mean '{close[0]}'?" if close else f"nothing in {folder} has such a name; check the path"
+        raise DatasetError(f"there is no '{path}': {hint}")
+    return given
+
+
+def file_argument(help: str) -> Any:
+    """Return a positional argument that names files."""
+    return typer.Argument(help=help, callback=existing, show_default=False)
+
+
+def file_option(*words: str, help: str) -> Any:
+    """Return an option that names a file."""
+    return typer.Option(*words, help=help, callback=existing)
+
+
+Data = Annotated[Path, file_argument("nnU-Net or Medical Decathlon folder")]
+SplitFile = Annotated[Path | None, file_option("--split", help="lists of cases, as `split` writes them")]
+Unlabelled = Annotated[Path | None, file_option("--unlabelled", help="folder of further unlabelled scans")]
+Cache = Annotated[Path | None, typer.Option("--cache", help="folder of prepared arrays; else SEMIVOX_CACHE")]
+ConfigName = Annotated[str | None, typer.Option("--config", help="shipped config or TOML file; else the plan")]
+Settings = Annotated[list[str], typer.Option("--set", help="key=value; wins over the config")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
+Method = Annotated[str | None, typer.Option("--method", help="see `semivox methods`")]
+Output = Annotated[Path, typer.Option("-o", "--output", show_default=False)]
