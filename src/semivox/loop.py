@@ -52,6 +52,8 @@ class Loop:
         self.make_stream, self.run, self.on_row = make_stream, run, on_row
         self.deadline = math.inf if seconds is None else time.monotonic() + seconds
         self.interrupted = threading.Event()
+        self.steps = sum(_known(stage.steps) for stage in stages)
+        self.unchecked: list[tuple[int, dict[str, torch.Tensor]]] = []
 
     def train(self) -> bool:
         """Run all stages that are not done.
@@ -83,11 +85,7 @@ class Loop:
         learn_only(self.method, stage.trains)
         if not state:
             self.method.begin_stage(stage)
-        optimizers = self.method.optimizers(stage)
-        rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
-        wrapped, *optimizers = _as_tuple(self.fabric.setup(self.method, *optimizers))
-        for optimizer, saved in zip(optimizers, state["optimizers"] if state else [], strict=False):
-            optimizer.load_state_dict(saved)
+        wrapped, optimizers, rates = self._set_up(stage, state)
         self.method.train()
         first = state["step"] if state else 0
         steps = _known(stage.steps)
@@ -98,6 +96,7 @@ class Loop:
             torch.manual_seed(seed_from(progress.seed, stage.name, step, progress.rank))
             _set_rates(optimizers, rates, self.method.schedule(stage, progress.fraction))
             terms: Terms = wrapped(batch.to(self.fabric.device), progress)
+            self.unchecked.append((progress.total_step, {name: loss.detach() for name, loss in terms.losses.items()}))
             self.fabric.backward(terms.total())
             for optimizer in optimizers:
                 optimizer.step()
@@ -108,10 +107,20 @@ class Loop:
             done = step + 1
             if stop or done == steps or (before + done) % self.run.config.checkpoint_every == 0:
                 self._save(index, done, before + done, terms, optimizers)
-            if stop and done < steps:
+            if stop and before + done < self.steps:
                 return False
         self._keep_end(index, stage)
         return True
+
+    def _set_up(self, stage: Stage, state: dict[str, Any] | None) -> tuple[Any, list[Optimizer], list[list[float]]]:
+        """Return the wrapped method, its optimisers as a checkpoint left them, and their rates at the stage's start."""
+        optimizers = self.method.optimizers(stage)
+        rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
+        wrapped, *optimizers = _as_tuple(self.fabric.setup(self.method, *optimizers))
+        if state:
+            for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(saved)
+        return wrapped, optimizers, rates
 
     def _progress(self, stage: str, step: int, steps: int, total_step: int) -> Progress:
         fabric = self.fabric
@@ -136,8 +145,8 @@ class Loop:
         last = progress.step + 1 == progress.steps
         if progress.step % self.run.config.log_every and not last:
             return
+        self._refuse_nan()
         losses = _numbers(terms.losses)
-        self._refuse_nan(progress.total_step, losses)
         row: Row = {
             "stage": progress.stage,
             "step": progress.step,
@@ -151,20 +160,23 @@ class Loop:
         if self.fabric.is_global_zero:
             self.run.append_log(row)
             if self.on_row:
-                self.on_row(row, sum(_known(stage.steps) for stage in self.stages))
+                self.on_row(row, self.steps)
 
-    def _refuse_nan(self, total_step: int, losses: dict[str, float]) -> None:
-        bad = [name for name, value in losses.items() if not math.isfinite(value)]
-        if bad:
-            latest = self.run.latest()
-            raise RunError(
-                f"step {total_step}: the loss term '{bad[0]}' is {losses[bad[0]]}; expected a finite number. The last "
-                f"good checkpoint is {latest.name if latest else 'none yet'}; lower method.lr, or look at the scans "
-                "with `semivox check`"
-            )
+    def _refuse_nan(self) -> None:
+        """Refuse the first loss since the last check that is no number; not every step, since a GPU waits for it."""
+        for total_step, losses in self.unchecked:
+            for name, value in _numbers(losses).items():
+                if not math.isfinite(value):
+                    latest = self.run.latest()
+                    raise RunError(
+                        f"step {total_step}: the loss term '{name}' is {value}; expected a finite number. The last "
+                        f"good checkpoint is {latest.name if latest else 'none yet'}; lower method.lr, or look at the "
+                        "scans with `semivox check`"
+                    )
+        self.unchecked.clear()
 
     def _save(self, index: int, step: int, total_step: int, terms: Terms, optimizers: list[Optimizer]) -> None:
-        self._refuse_nan(total_step - 1, _numbers(terms.losses))
+        self._refuse_nan()
         state = self.method.state_dict()
         for name, value in state.items():
             if not torch.isfinite(value).all():
@@ -184,7 +196,7 @@ class Loop:
         stop = self.interrupted.is_set() or time.monotonic() >= self.deadline
         if self.fabric.world_size > 1:
             flag = torch.tensor(float(stop), device=self.fabric.device)
-            stop = bool(self.fabric.all_reduce(flag, reduce_op="sum") > 0)
+            stop = bool(torch.as_tensor(self.fabric.all_reduce(flag, reduce_op="sum")) > 0)
         return stop
 
     @contextmanager

@@ -97,7 +97,8 @@ class RunFolder:
 
         target = self.checkpoints / (f"{name}.pt" if name else f"step_{state['total_step']:08d}.pt")
         write_atomic(target, lambda file: torch.save(dict(state), file))
-        for old in sorted(self.checkpoints.glob("step_*.pt"))[:-KEPT]:
+        cut_short = self.checkpoints.glob(".*.pt.*")  # by processes that were killed while they wrote
+        for old in [*sorted(self.checkpoints.glob("step_*.pt"))[:-KEPT], *cut_short]:
             old.unlink(missing_ok=True)
         return target
 
@@ -110,8 +111,7 @@ def create_run(
     Raises:
         RunError: the folder holds a run already, or cannot be written.
     """
-    if (path / "run.json").exists():
-        raise RunError(f"{path} holds a run already: continue it with --resume, or name another folder with -o")
+    refuse_run(path)
     run = RunFolder(path, config, dict(facts))
     try:
         run.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -120,6 +120,18 @@ def create_run(
     write_atomic(path / "config.toml", lambda file: file.write(config_text(config, sources).encode()))
     write_atomic(path / "run.json", lambda file: file.write(json.dumps(facts, indent=1).encode()))
     return run
+
+
+def refuse_run(path: Path) -> None:
+    """Refuse a folder in which a run lies already.
+
+    Raises:
+        RunError: it does, or checkpoints of one do, which a new run would go on from.
+    """
+    if (path / "run.json").exists():
+        raise RunError(f"{path} holds a run already: continue it with --resume, or name another folder with -o")
+    if any((path / "checkpoints").glob("*.pt")):
+        raise RunError(f"{path} holds checkpoints, but no run.json: remove the folder, or name another with -o")
 
 
 def open_run(path: Path) -> RunFolder:
@@ -132,12 +144,13 @@ def open_run(path: Path) -> RunFolder:
 
     try:
         facts = json.loads((path / "run.json").read_text())
-        config, _ = resolve_config([(str(path / "config.toml"), tomllib.loads((path / "config.toml").read_text()))])
+        values = tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))
+        config, _ = resolve_config([(str(path / "config.toml"), values)])
     except FileNotFoundError as error:
         raise RunError(
             f"{path} is no run folder: '{Path(error.filename).name}' is missing; give the folder that train -o wrote"
         ) from None
-    except (json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
+    except (json.JSONDecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RunError(f"{path}: run.json or config.toml is damaged ({error}); restore it or train again") from None
     return RunFolder(path, config, facts)
 
