@@ -173,10 +173,11 @@ def validated(
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         prefix = "method." if where.startswith("method") else ""
-        source = (sources or {}).get(prefix + key) or (sources or {}).get(key) or where
+        # A fault within a value, such as patch.2, comes from where the value comes from.
+        source = next((by for name, by in (sources or {}).items() if f"{prefix}{key}.".startswith(f"{name}.")), where)
         if first["type"] == "extra_forbidden":
-            known = _known_keys(model)
-            raise ConfigError(f"unknown key '{prefix}{key}' ({source}): {nearest(key, known)}") from None
+            known = [prefix + name for name in _known_keys(model, first["loc"])]
+            raise ConfigError(f"unknown key '{prefix}{key}' ({source}): {nearest(prefix + key, known)}") from None
         expected = first["msg"][0].lower() + first["msg"][1:]
         raise ConfigError(f"key '{prefix}{key}' ({source}): found {first.get('input')!r}, but {expected}") from None
 
@@ -190,9 +191,9 @@ def read_config(name: str) -> dict[str, Any]:
     shipped = list_configs()
     path = Path(name)
     if name in shipped:
-        text = resources.files("semivox").joinpath("configs", f"{name}.toml").read_text()
+        text = resources.files("semivox").joinpath("configs", f"{name}.toml").read_text(encoding="utf-8")
     elif path.suffix == ".toml" and path.is_file():
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     else:
         raise ConfigError(f"there is no config file or shipped config '{name}': {nearest(name, shipped)}")
     try:
@@ -202,10 +203,20 @@ def read_config(name: str) -> dict[str, Any]:
 
 
 def for_method(values: Mapping[str, Any], method: str) -> dict[str, Any]:
-    """Return a config file's values for one method: those of its table ``methods.NAME`` count as ``method.*``."""
-    chosen = {key: value for key, value in values.items() if key != "methods"}
-    own = values.get("methods", {}).get(method, {})
-    return chosen | {"method": chosen.get("method", {}) | own}
+    """Return a config file's values for one method: those of its table ``methods.NAME`` count as ``method.*``.
+
+    Raises:
+        ConfigError: ``method`` or ``methods`` is no table, or ``methods`` holds anything but tables.
+    """
+    shared, tables = values.get("method", {}), values.get("methods", {})
+    for key, table in {"method": shared, "methods": tables}.items():
+        if not isinstance(table, Mapping):
+            raise ConfigError(f"key '{key}' is a table of fields, found {table!r}: method.name chooses the method")
+    for name, table in tables.items():
+        if not isinstance(table, Mapping):
+            raise ConfigError(f"key 'methods.{name}' is no table, found {table!r}: expected fields of one method")
+    rest = {key: value for key, value in values.items() if key != "methods"}
+    return rest | {"method": shared | tables.get(method, {})}
 
 
 def list_configs() -> tuple[str, ...]:
@@ -239,7 +250,7 @@ def config_text(config: BaseModel, sources: Mapping[str, str]) -> str:
     for key, value in flatten(config.model_dump(mode="json")).items():
         if value is None:
             continue
-        lines.append(f"{key} = {json.dumps(value)}  # {sources.get(key, 'default')}")
+        lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}  # {sources.get(key, 'default')}")
     return "\n".join(lines) + "\n"
 
 
@@ -272,12 +283,15 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
-def _known_keys(model: type[BaseModel]) -> list[str]:
+def _known_keys(model: type[BaseModel], asked: Sequence[int | str]) -> list[str]:
+    """Return the dotted keys of a model; those of ``stages`` for the stage that is asked for."""
     keys = []
     for name, field in model.model_fields.items():
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
-            keys += [f"{name}.{key}" for key in _known_keys(inner)]
+            keys += [f"{name}.{key}" for key in _known_keys(inner, ())]
+        elif name == "stages" and asked[:1] == (name,):
+            keys += [f"{name}.{asked[1]}.{key}" for key in StageConfig.model_fields]
         else:
             keys.append(name)
     return keys
