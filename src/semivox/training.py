@@ -10,20 +10,21 @@ from typing import Any
 import torch
 
 from semivox.building import make_fabric, make_method, make_method_config
-from semivox.config import Config, StageConfig, for_method, parse_settings, read_config, resolve_config
+from semivox.config import Config, StageConfig, for_method, parse_settings, read_config, resolve_config, validated
 from semivox.data.caching import cache_size, default_cache
 from semivox.data.checking import check_pool
 from semivox.data.dataset import Dataset, read_dataset
 from semivox.data.preparation import PreparedCase, prepare_dataset
 from semivox.data.recipe import Recipe
-from semivox.data.splitting import Split, check_split, read_split, training_split, write_split
+from semivox.data.splitting import Split, training_split, write_split
 from semivox.data.stream import Stream
-from semivox.errors import ConfigError, DatasetError, RunError
+from semivox.errors import ConfigError, DatasetError
 from semivox.loop import Loop, Row
 from semivox.methods import method_class, method_module
 from semivox.methods.base import Method, MethodConfig
 from semivox.planning import fingerprint, make_plan, make_recipe
-from semivox.run import RunFolder, create_run, open_run
+from semivox.resuming import completed, refuse_other_config, refuse_other_scans, reopen
+from semivox.run import RunFolder, create_run, open_run, refuse_run
 from semivox.types import Stage
 
 
@@ -81,8 +82,10 @@ def train(
     """
     if resume and (output / "run.json").exists():
         run = open_run(output)
-        dataset, lists = _reopen(run, data, unlabelled)
+        refuse_other_config(run, method=method, config=config, settings=settings)
+        dataset, lists = reopen(run, data, split=split, unlabelled=unlabelled)
     else:
+        refuse_run(output)
         dataset = read_dataset(data, unlabelled=unlabelled)
         lists = training_split(dataset, split)
         _refuse_faults(dataset, lists)
@@ -90,6 +93,12 @@ def train(
     fabric = make_fabric(run.config, device)
     method_config = make_method_config(run.config)
     stages = resolve_stages(run.config, method_config)
+    _refuse_no_unlabelled(run.config, stages, lists)
+
+    def fresh(stage: str) -> Method:
+        return make_method(run.config, run.facts, stage=stage)
+
+    first = fresh(stages[0].name)  # before the scans are prepared, since its config may be refused
     recipe = Recipe.from_json(run.facts["recipe"])
     needs = method_class(method_module(run.config.method_name)).needs
     cases = prepare_dataset(
@@ -97,15 +106,14 @@ def train(
     )
     if fabric.is_global_zero and not run.path.joinpath("run.json").exists():
         write_split(lists, run.split_file)
-        run = create_run(output, config=run.config, sources=run.facts["sources"], facts=run.facts)
+        facts = {**run.facts, "scans": {name: case.content for name, case in cases.items()}}
+        run = create_run(output, config=run.config, sources=run.facts["sources"], facts=facts)
+    elif "scans" in run.facts:
+        refuse_other_scans(run, cases)
     fabric.barrier()
-
-    def fresh(stage: str) -> Method:
-        return make_method(run.config, run.facts, stage=stage)
-
     loop = Loop(
         fabric,
-        fresh(stages[0].name),
+        first,
         fresh=fresh,
         stages=stages,
         make_stream=lambda stage: make_stream(run.config, stage, cases, lists, needs, fabric.global_rank),
@@ -161,8 +169,15 @@ def resolve_stages(config: Config, method_config: MethodConfig) -> tuple[Stage, 
         values = (own, getattr(stage, key), getattr(config, key))
         return next(value for value in values if value is not None)
 
-    keys = ("steps", "batch_labelled", "batch_unlabelled")
-    return tuple(replace(stage, **{key: number(key, stage) for key in keys}) for stage in stages)
+    return tuple(
+        replace(
+            stage,
+            steps=number("steps", stage),
+            batch_labelled=number("batch_labelled", stage),
+            batch_unlabelled=number("batch_unlabelled", stage),
+        )
+        for stage in stages
+    )
 
 
 def make_stream(
@@ -173,15 +188,9 @@ def make_stream(
     Raises:
         DatasetError: the stage draws unlabelled crops and the split has none.
     """
-    unlabelled = [cases[name] for name in lists.unlabelled]
-    if stage.batch_unlabelled and not unlabelled:
-        raise DatasetError(
-            f"{config.method_name} draws {stage.batch_unlabelled} unlabelled crops a step, but the split has no "
-            "unlabelled scans: add some with --unlabelled DIR, or train --method supervised"
-        )
     return Stream(
         [cases[name] for name in lists.labelled],
-        unlabelled,
+        [cases[name] for name in lists.unlabelled],
         patch=config.patch,
         batch_labelled=stage.batch_labelled or 0,
         batch_unlabelled=stage.batch_unlabelled or 0,
@@ -213,13 +222,14 @@ def _new_run(
     device: str,
 ) -> RunFolder:
     """Return a run that is not on disk yet."""
-    if (output / "run.json").exists():
-        raise RunError(f"{output} holds a run already: continue it with --resume, or name another folder with -o")
     given = read_config(config) if config else {}
     values = settings if isinstance(settings, Mapping) else parse_settings(settings)
+    validated(Config, values, where="--set")
     name = method or _named(values) or _named(given) or ("mean_teacher" if lists.unlabelled else "supervised")
-    method_module(name)
+    tables = given.get("methods", {})
     given = for_method(given, name)
+    for known in (name, *tables):
+        method_module(known)  # a table for a method that does not exist would be passed over silently
     facts_of_pool = fingerprint(dataset, lists)
     layers: list[tuple[str, Mapping[str, Any]]] = [("method", {"method": {"name": name}})]
     if not config:
@@ -237,8 +247,7 @@ def _new_run(
     if method:
         layers.append(("--method", {"method": {"name": method}}))
     resolved, sources = resolve_config(layers)
-    method_config = make_method_config(resolved)
-    resolved = resolved.model_copy(update={"method": {"name": name, **method_config.model_dump(mode="json")}})
+    resolved = completed(resolved)
     facts = {
         "method": name,
         "data": str(dataset.folder.resolve()),
@@ -255,13 +264,16 @@ def _new_run(
 
 
 def _named(values: Mapping[str, Any]) -> str | None:
-    return values.get("method", {}).get("name")
+    method = values.get("method", {})
+    if not isinstance(method, Mapping):
+        raise ConfigError(f"key 'method' is a table of the method's fields, found {method!r}: set method.name")
+    return method.get("name")
 
 
-def _reopen(run: RunFolder, data: Path, unlabelled: Path | None) -> tuple[Dataset, Split]:
-    """Return the data set and the split of a run that goes on."""
-    extra = unlabelled or (Path(run.facts["unlabelled"]) if run.facts["unlabelled"] else None)
-    dataset = read_dataset(data, unlabelled=extra)
-    lists = read_split(run.split_file)
-    check_split(lists, dataset, sealed=False)
-    return dataset, lists
+def _refuse_no_unlabelled(config: Config, stages: Sequence[Stage], lists: Split) -> None:
+    drawn = max(stage.batch_unlabelled or 0 for stage in stages)
+    if drawn and not lists.unlabelled:
+        raise DatasetError(
+            f"{config.method_name} draws {drawn} unlabelled crops a step, but the split has no unlabelled scans: "
+            "add some with --unlabelled DIR, or train --method supervised"
+        )

@@ -1,0 +1,85 @@
+"""Going on with a run: refused where data, split or config are not those that it was started with."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from semivox.building import make_method_config
+from semivox.config import Config, flatten, for_method, parse_settings, read_config, resolve_config
+from semivox.data.dataset import Dataset, read_dataset
+from semivox.data.preparation import PreparedCase
+from semivox.data.splitting import Split, check_split, read_split, training_split
+from semivox.errors import RunError
+from semivox.run import RunFolder
+
+
+def reopen(
+    run: RunFolder, data: Path, *, split: Path | Split | None = None, unlabelled: Path | None = None
+) -> tuple[Dataset, Split]:
+    """Return the data set and the split of a run that goes on.
+
+    Raises:
+        DatasetError: the data set cannot be used, or lacks cases of the run.
+        RunError: its channels or classes, or the split, are not those of the run.
+    """
+    extra = unlabelled or (Path(run.facts["unlabelled"]) if run.facts["unlabelled"] else None)
+    dataset = read_dataset(data, unlabelled=extra)
+    lists = read_split(run.split_file)
+    check_split(lists, dataset, sealed=False)
+    recipe = run.facts["recipe"]
+    _refuse(run, "channels", run.facts["channels"], list(dataset.channels))
+    _refuse(run, "classes", run.facts["classes"], list(dataset.classes))
+    _refuse(run, "label values", list(recipe["label_values"]), list(dataset.label_values))
+    _refuse(run, "ignore label", recipe["ignore"], dataset.ignore)
+    _refuse(run, "split (digest)", run.facts["split"], lists.digest)
+    if split is not None:
+        _refuse(run, "split (digest)", run.facts["split"], training_split(dataset, split).digest)
+    return dataset, lists
+
+
+def refuse_other_config(
+    run: RunFolder, *, method: str | None, config: str | None, settings: Sequence[str] | Mapping[str, Any]
+) -> None:
+    """Refuse values that would make another run of it; the same command with ``--resume`` passes.
+
+    Raises:
+        ConfigError: a value that no run can have.
+        RunError: a value is not the run's.
+    """
+    name = run.config.method_name
+    if method:
+        _refuse(run, "method", name, method)
+    values = settings if isinstance(settings, Mapping) else parse_settings(settings)
+    given = for_method(read_config(config), name) if config else {}
+    now, _ = resolve_config([("run", run.config.model_dump()), (config or "config", given), ("--set", values)])
+    known = flatten(run.config.model_dump(mode="json"))
+    for key, value in flatten(completed(now).model_dump(mode="json")).items():
+        _refuse(run, key, known.get(key), value)
+
+
+def refuse_other_scans(run: RunFolder, cases: Mapping[str, PreparedCase]) -> None:
+    """Refuse scans that were replaced since the run started.
+
+    Raises:
+        RunError: a scan has other voxels.
+    """
+    for name, content in run.facts["scans"].items():
+        _refuse(run, f"content of the scan '{name}'", content, cases[name].content)
+
+
+def completed(config: Config) -> Config:
+    """Return the config with every field of its method, checked.
+
+    Raises:
+        ConfigError: a field that the method does not have, or a value of the wrong kind.
+    """
+    fields = make_method_config(config).model_dump(mode="json")
+    return config.model_copy(update={"method": {"name": config.method_name, **fields}})
+
+
+def _refuse(run: RunFolder, what: str, known: object, found: object) -> None:
+    if known != found:
+        raise RunError(
+            f"{run.path} was started with {what} = {known!r}, found {found!r}: a run goes on only as it was started; "
+            "give it what it had, or start a new run with another -o"
+        )
