@@ -34,9 +34,13 @@ ALLOWED = {
     "phantom": {"data", "errors"},
     "cards": {"methods"},
     "building": {"config", "methods", "nets", "errors"},
-    "loop": {"data", "errors", "methods", "run", "types"},
+    "loop": {"data", "errors", "methods", "relabelling", "run", "types"},
+    "relabelling": {"config", "data", "errors", "methods", "types", "windows"},
     "resuming": {"building", "config", "data", "errors", "run"},
-    "training": {"building", "config", "data", "errors", "loop", "methods", "planning", "resuming", "run", "types"},
+    "training": {
+        "building", "config", "data", "errors", "loop", "methods", "planning", "relabelling", "resuming", "run",
+        "types",
+    },  # fmt: skip
     "prediction": {"building", "config", "data", "errors", "run", "windows"},
     "console": set(),
     "arguments": {"errors"},

@@ -14,8 +14,9 @@ from lightning_fabric import Fabric
 from torch.optim import Optimizer
 
 from semivox.data.stream import Stream
-from semivox.errors import RunError
+from semivox.errors import ConfigError, RunError
 from semivox.methods.base import Method
+from semivox.relabelling import Relabelling
 from semivox.run import RunFolder, read_checkpoint
 from semivox.types import Progress, Stage, Terms, seed_from
 
@@ -31,6 +32,7 @@ class Loop:
         fresh: makes the method anew, with the initial weights of a stage.
         stages: resolved: every number set.
         make_stream: the crops of a stage.
+        relabelling: the pseudo labels, made anew where a stage's end asks for it.
         run: where log and checkpoints go.
         seconds: time budget, or None.
         on_row: called with every row that is logged and the steps of all stages.
@@ -44,12 +46,13 @@ class Loop:
         fresh: Callable[[str], Method],
         stages: tuple[Stage, ...],
         make_stream: Callable[[Stage], Stream],
+        relabelling: Relabelling,
         run: RunFolder,
         seconds: float | None = None,
         on_row: Callable[[Row, int], None] | None = None,
     ) -> None:
         self.fabric, self.method, self.fresh, self.stages = fabric, method, fresh, stages
-        self.make_stream, self.run, self.on_row = make_stream, run, on_row
+        self.make_stream, self.relabelling, self.run, self.on_row = make_stream, relabelling, run, on_row
         self.deadline = math.inf if seconds is None else time.monotonic() + seconds
         self.interrupted = threading.Event()
         self.steps = sum(_known(stage.steps) for stage in stages)
@@ -63,11 +66,13 @@ class Loop:
 
         Raises:
             RunError: a loss that is not a number, or a disk that cannot be written.
+            ConfigError: several optimisers in half precision (fp16).
         """
         latest = self.run.latest()
         state = read_checkpoint(latest) if latest else None
         if self.fabric.is_global_zero:
             self.run.cut_log(state["total_step"] if state else 0)
+            self.relabelling.rewind(state)
         with self._signals_caught():
             for index, stage in enumerate(self.stages):
                 if state and index < state["stage"]:
@@ -103,18 +108,23 @@ class Loop:
                 optimizer.zero_grad()
             self.method.after_step(progress)
             self._log(progress, terms, optimizers, (time.monotonic() - started) / (step - first + 1))
-            stop = self._must_stop(progress)
+            stop = self._must_stop()
             done = step + 1
             if stop or done == steps or (before + done) % self.run.config.checkpoint_every == 0:
                 self._save(index, done, before + done, terms, optimizers)
             if stop and before + done < self.steps:
                 return False
         self._keep_end(index, stage)
-        return True
+        return self.relabelling.relabel(index, self.method, self.fabric, self._must_stop)
 
     def _set_up(self, stage: Stage, state: dict[str, Any] | None) -> tuple[Any, list[Optimizer], list[list[float]]]:
         """Return the wrapped method, its optimisers as a checkpoint left them, and their rates at the stage's start."""
         optimizers = self.method.optimizers(stage)
+        if len(optimizers) > 1 and self.fabric.strategy.precision.precision == "16-mixed":
+            raise ConfigError(
+                f"stage '{stage.name}' has {len(optimizers)} optimisers, but in half precision (fp16) one loss scale "
+                "serves one: set precision = '32', or 'bf16' where the GPU has it"
+            )
         rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
         wrapped, *optimizers = _as_tuple(self.fabric.setup(self.method, *optimizers))
         if state:
@@ -185,13 +195,19 @@ class Loop:
                     f"{', '.join(terms.losses)}; the checkpoint was not written, the one before stays. Lower method.lr"
                 )
         if self.fabric.is_global_zero:
-            saved = [optimizer.state_dict() for optimizer in optimizers]
             self.run.save_checkpoint(
-                {"stage": index, "step": step, "total_step": total_step, "method": state, "optimizers": saved}
+                {
+                    "stage": index,
+                    "step": step,
+                    "total_step": total_step,
+                    **self.relabelling.place(index),
+                    "method": state,
+                    "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+                }
             )
         self.fabric.barrier()
 
-    def _must_stop(self, progress: Progress) -> bool:
+    def _must_stop(self) -> bool:
         """Say whether the budget is spent or a signal came, the same on every rank."""
         stop = self.interrupted.is_set() or time.monotonic() >= self.deadline
         if self.fabric.world_size > 1:

@@ -23,6 +23,7 @@ from semivox.loop import Loop, Row
 from semivox.methods import method_class, method_module
 from semivox.methods.base import Method, MethodConfig
 from semivox.planning import fingerprint, make_plan, make_recipe
+from semivox.relabelling import Relabelling, check_stages, part_count
 from semivox.resuming import completed, refuse_other_config, refuse_other_scans, reopen
 from semivox.run import RunFolder, create_run, open_run, refuse_run
 from semivox.types import Stage
@@ -93,7 +94,7 @@ def train(
     fabric = make_fabric(run.config, device)
     method_config = make_method_config(run.config)
     stages = resolve_stages(run.config, method_config)
-    _refuse_no_unlabelled(run.config, stages, lists)
+    _refuse_few_unlabelled(run.config, stages, lists)
 
     def fresh(stage: str) -> Method:
         return make_method(run.config, run.facts, stage=stage)
@@ -101,9 +102,7 @@ def train(
     first = fresh(stages[0].name)  # before the scans are prepared, since its config may be refused
     recipe = Recipe.from_json(run.facts["recipe"])
     needs = method_class(method_module(run.config.method_name)).needs
-    cases = prepare_dataset(
-        dataset, lists, recipe, cache or default_cache(), targets=needs, progress=on_prepared
-    )
+    cases = prepare_dataset(dataset, lists, recipe, cache or default_cache(), targets=needs, progress=on_prepared)
     if fabric.is_global_zero and not run.path.joinpath("run.json").exists():
         write_split(lists, run.split_file)
         facts = {**run.facts, "scans": {name: case.content for name, case in cases.items()}}
@@ -111,12 +110,17 @@ def train(
     elif "scans" in run.facts:
         refuse_other_scans(run, cases)
     fabric.barrier()
+    pool = [cases[name] for name in lists.unlabelled]
+    relabelling = Relabelling(run.config, stages, pool, output / "pseudo")
     loop = Loop(
         fabric,
         first,
         fresh=fresh,
         stages=stages,
-        make_stream=lambda stage: make_stream(run.config, stage, cases, lists, needs, fabric.global_rank),
+        make_stream=lambda stage: make_stream(
+            run.config, stage, cases, lists, needs, fabric.global_rank, relabelling=relabelling
+        ),
+        relabelling=relabelling,
         run=run,
         seconds=seconds,
         on_row=on_row,
@@ -146,9 +150,7 @@ def prepare(
     run = _new_run(dataset, lists, Path(), method, config, settings, unlabelled, "auto")
     folder = cache or default_cache()
     needs = method_class(method_module(run.config.method_name)).needs
-    prepare_dataset(
-        dataset, lists, Recipe.from_json(run.facts["recipe"]), folder, targets=needs, progress=on_prepared
-    )
+    prepare_dataset(dataset, lists, Recipe.from_json(run.facts["recipe"]), folder, targets=needs, progress=on_prepared)
     return folder, cache_size(folder)
 
 
@@ -156,9 +158,10 @@ def resolve_stages(config: Config, method_config: MethodConfig) -> tuple[Stage, 
     """Return a method's stages with every number set: from ``stages.NAME.*``, the method, or the flat keys.
 
     Raises:
-        ConfigError: ``stages`` names a stage that the method does not have.
+        ConfigError: ``stages`` names a stage that the method does not have, or its stages cannot follow each other.
     """
     stages = method_class(method_module(config.method_name)).stages(method_config)
+    check_stages(stages)
     unknown = set(config.stages) - {stage.name for stage in stages}
     if unknown:
         names = ", ".join(stage.name for stage in stages)
@@ -181,16 +184,25 @@ def resolve_stages(config: Config, method_config: MethodConfig) -> tuple[Stage, 
 
 
 def make_stream(
-    config: Config, stage: Stage, cases: Mapping[str, PreparedCase], lists: Split, needs: frozenset[str], rank: int
+    config: Config,
+    stage: Stage,
+    cases: Mapping[str, PreparedCase],
+    lists: Split,
+    needs: frozenset[str],
+    rank: int,
+    *,
+    relabelling: Relabelling | None = None,
 ) -> Stream:
-    """Return the crops of a stage.
+    """Return the crops of a stage: unlabelled ones from its part of the pool, with its pseudo labels.
+
+    Without `relabelling`, they come from the whole pool, without pseudo labels.
 
     Raises:
-        DatasetError: the stage draws unlabelled crops and the split has none.
+        RunError: a pseudo label is missing.
     """
     return Stream(
         [cases[name] for name in lists.labelled],
-        [cases[name] for name in lists.unlabelled],
+        relabelling.pool(stage.pool) if relabelling else [cases[name] for name in lists.unlabelled],
         patch=config.patch,
         batch_labelled=stage.batch_labelled or 0,
         batch_unlabelled=stage.batch_unlabelled or 0,
@@ -201,6 +213,7 @@ def make_stream(
         slice_axis=config.slice_axis,
         foreground=config.foreground,
         needs=needs,
+        pseudo=relabelling.labels(stage) if relabelling else None,
     )
 
 
@@ -270,10 +283,16 @@ def _named(values: Mapping[str, Any]) -> str | None:
     return method.get("name")
 
 
-def _refuse_no_unlabelled(config: Config, stages: Sequence[Stage], lists: Split) -> None:
+def _refuse_few_unlabelled(config: Config, stages: Sequence[Stage], lists: Split) -> None:
     drawn = max(stage.batch_unlabelled or 0 for stage in stages)
     if drawn and not lists.unlabelled:
         raise DatasetError(
             f"{config.method_name} draws {drawn} unlabelled crops a step, but the split has no unlabelled scans: "
             "add some with --unlabelled DIR, or train --method supervised"
+        )
+    parts = part_count(stages)
+    if 0 < len(lists.unlabelled) < parts:
+        raise DatasetError(
+            f"{config.method_name} cuts the unlabelled scans into {parts} parts, but the split has only "
+            f"{len(lists.unlabelled)}: add some with --unlabelled DIR"
         )
