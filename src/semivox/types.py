@@ -25,7 +25,8 @@ class Batch:
         label_l: (B, *spatial) int64 class index; zero where ``valid_l`` is False.
         valid_l: (B, *spatial) bool; False in padding and where the label is to be ignored.
         targets_l: what the method's ``needs`` named: ``"distances"`` (B, K-1, 2, *spatial) float32, the distance in mm
-            of every voxel to the outside of its class (zero outside it) and to its inside (zero inside it).
+            of every voxel to the outside of its class (zero outside it) and to its inside (zero inside it); and with
+            it ``"largest"`` (B, K-1, 2), the largest of them in the whole volume.
         group_l: (B,) int64, which labelled half a crop comes from (all zero where there is one stream).
         case_l: (B,) int64 index into the split's labelled list.
         corner_l: (B, dims) int64 voxel of the prepared volume at the crop's first voxel; negative in padding.

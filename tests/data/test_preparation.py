@@ -204,12 +204,13 @@ def test_cases_come_from_the_cache_as_they_were_made(toy, tmp_path, monkeypatch)
     monkeypatch.setattr(preparation, "read_label", None)
     again = prepare_dataset(dataset, split, recipe_for(), tmp_path / "cache", targets=frozenset({"distances"}))
     for name in split.labelled:
-        for field in ("image", "label", "foreground", "distances"):
+        for field in ("image", "label", "foreground", "distances", "largest"):
             np.testing.assert_array_equal(getattr(first[name], field), getattr(again[name], field))
+        np.testing.assert_array_equal(again[name].largest, np.max(again[name].distances, axis=(2, 3, 4)))
         classes = again[name].label[tuple(again[name].foreground.T)]
         np.testing.assert_array_equal(np.bincount(classes, minlength=3)[1:], np.bincount(again[name].label.ravel())[1:])
     for name in split.unlabelled:
-        assert again[name].label is again[name].distances is again[name].foreground is None
+        assert again[name].label is again[name].distances is again[name].foreground is again[name].largest is None
     assert isinstance(again["case_00"].image, np.memmap)
     assert again["case_00"].image.dtype == np.float32
 

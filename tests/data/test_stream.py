@@ -25,7 +25,8 @@ def case(name, *, shape=SHAPE, labelled=True, spacing=(1.0, 1.0, 2.0)):
     label[1, 1, 1], label[-2, -2, -2], label[0] = 1, 2, IGNORE
     label[5:8, 4:7, 3:6] = 1
     points = np.argwhere((label == 1) | (label == 2)).astype(np.int32)
-    return PreparedCase(name, image, spacing, name, label, points, distances(label, 3, spacing))
+    maps = distances(label, 3, spacing)
+    return PreparedCase(name, image, spacing, name, label, points, maps, maps.max((2, 3, 4)).astype(np.float32))
 
 
 def make_stream(labelled=3, unlabelled=5, *, shape=SHAPE, **changes):
@@ -68,9 +69,13 @@ def test_shapes_types_and_places():
     batch = make_stream(needs=frozenset({"distances"})).batch(4)
     assert batch.image_l.shape == batch.image_u.shape == (2, 1, 6, 5, 4)
     assert batch.targets_l["distances"].shape == (2, 2, 2, 6, 5, 4)
+    assert batch.targets_l["largest"].shape == (2, 2, 2)
+    assert (batch.targets_l["distances"].amax((3, 4, 5)) <= batch.targets_l["largest"]).all()
     assert (batch.spacing, batch.slice_axis) == ((1.0, 1.0, 2.0), 2)
     kinds = {name: value.dtype for name, value in tensors(batch).items()}
-    assert {name for name, kind in kinds.items() if kind == torch.float32} == {"image_l", "image_u", "distances"}
+    assert {name for name, kind in kinds.items() if kind == torch.float32} == {
+        "image_l", "image_u", "distances", "largest",
+    }  # fmt: skip
     assert {name for name, kind in kinds.items() if kind == torch.bool} == {"valid_l", "valid_u"}
     assert {kind for kind in kinds.values()} == {torch.float32, torch.int64, torch.bool}
     whole = case("l0")

@@ -286,6 +286,16 @@ def test_a_net_without_features_is_refused_with_a_clear_error():
         SimCVD(MakeNet("monai:BasicUNet", dims=2, channels=1, classes=2), Config())
 
 
+def test_the_map_of_a_crop_without_foreground_is_a_choice():
+    batch = toy_batch(padded=False)
+    batch.label_l.zero_()
+    method = make_toy_method("simcvd", sdm_empty=1, weight_sdm=1.0, **PLAIN)
+    with torch.no_grad():
+        method.head_sdm.weight.zero_()
+        method.head_sdm.bias.zero_()
+    assert run_forward(method, batch, toy_progress()).losses["sdm"] == 1
+
+
 # T25
 
 

@@ -81,6 +81,7 @@ def test_the_sign_follows_the_mask_where_interpolated_distances_reach_over_it():
 def test_an_empty_crop_is_zero_and_a_full_one_minus_one():
     empty = torch.zeros(3, 4, 5, dtype=torch.bool)
     assert (signed(empty) == 0).all()
+    assert (signed(empty, empty=1.0) == 1).all()
     full = torch.ones_like(empty)
     assert (signed(full) == -1).all()
     # The volume goes on outside the crop: finite distances, still nothing but foreground.

@@ -172,6 +172,7 @@ class PreparedCase:
         label: (*stored) uint8, classes and IGNORE; None for unlabelled cases.
         foreground: (N, 3) stored voxels of at most 10,000 voxels per class, or None.
         distances: (K-1, 2, *stored) float16 in mm, or None; see `targets.distances`.
+        largest: (K-1, 2) float32 in mm, the largest of the distances in the whole volume, or None.
     """
 
     name: str
@@ -181,6 +182,7 @@ class PreparedCase:
     label: NDArray[np.uint8] | None = None
     foreground: NDArray[np.int32] | None = None
     distances: NDArray[np.float16] | None = None
+    largest: NDArray[np.float32] | None = None
 
 
 def prepare_dataset(
@@ -247,10 +249,9 @@ def _prepare_case(
         key = cache_key("label", key, about_labels, file_stamps([label]))
         found, _ = cached(cache, key, lambda: _label_entry(label, geometry, recipe))
         if "distances" in targets:
-            flat = recipe.dims == 2
-            found |= cached(cache, cache_key("distances", key), lambda: (
-                {"distances": distances(found["label"], recipe.classes, geometry.spacing, slices_first=flat)}, {}
-            ))[0]  # fmt: skip
+            key = cache_key("distances", key)
+            maps, facts_of_maps = cached(cache, key, lambda: _distances_entry(found["label"], geometry, recipe))
+            found |= maps | {"largest": np.asarray(facts_of_maps["largest"], np.float32)}
     return PreparedCase(name, arrays["image"], geometry.spacing, facts["content"], **found)
 
 
@@ -269,3 +270,8 @@ def _label_entry(path: Path, geometry: Geometry, recipe: Recipe) -> tuple[Arrays
             voxels = np.random.default_rng(index).choice(voxels, POINTS, replace=False)
         points.append(np.stack(np.unravel_index(voxels, label.shape), axis=1).astype(np.int32))
     return {"label": label, "foreground": np.concatenate(points)}, {}
+
+
+def _distances_entry(label: NDArray[np.uint8], geometry: Geometry, recipe: Recipe) -> tuple[Arrays, Facts]:
+    maps = distances(label, recipe.classes, geometry.spacing, slices_first=recipe.dims == 2)
+    return {"distances": maps}, {"largest": maps.max(axis=(2, 3, 4)).tolist()}

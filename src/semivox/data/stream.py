@@ -159,7 +159,10 @@ class Stream:
         }
         if "distances" in self.needs:
             maps = self._stack(crops, lambda case: case.distances, fill="edge")
+            largest = [crop.case.largest for crop in crops if crop.case.largest is not None]
             fields["targets_l"] = {"distances": maps.float()}
+            if len(largest) == len(crops):
+                fields["targets_l"]["largest"] = torch.from_numpy(np.stack(largest))
         return fields
 
     def _unlabelled(self, step: int) -> dict[str, Any]:

@@ -84,6 +84,8 @@ class Config(MethodConfig):
     """whether there is a signed distance branch; without it the contrast reads the foreground probability instead."""
     sdm_norm: Literal["crop", "volume"] = "crop"
     """whose largest distance is 1: the crop's, as in the paper, or the whole volume's."""
+    sdm_empty: Literal[0, 1] = 0
+    """the map of a crop without foreground: 0, as in published recipes, or 1, as the sign convention asks for."""
     consistency_sdm: bool = True
     """whether the consistency compares signed distance maps too."""
     alpha_dropout: float = Field(0.1, ge=0, lt=1)
@@ -160,12 +162,10 @@ class SimCVD(Method):
             error = masked_mse(out_l.map, self._target(view, out_l.map.shape[1]), view.valid_l)
             terms.losses["sdm"] = self.config.weight_sdm * error
         if view.image_u is not None and view.valid_u is not None:
-            self._add_unsupervised(terms, view.image_u, view.valid_u, view.slice_axis, progress)
+            self._unsupervised(terms, view.image_u, view.valid_u, view.slice_axis, progress)
         return terms
 
-    def _add_unsupervised(
-        self, terms: Terms, image: Tensor, valid: Tensor, slice_axis: int, progress: Progress
-    ) -> None:
+    def _unsupervised(self, terms: Terms, image: Tensor, valid: Tensor, slice_axis: int, progress: Progress) -> None:
         config = self.config
         image_s, image_t = self._views(image, valid, progress)
         s = self._outputs(self.student, self.head_sdm, image_s)
@@ -204,13 +204,9 @@ class SimCVD(Method):
     def _target(self, view: Batch, foreground: int) -> Tensor:
         """Return the signed distance maps (B, F, X, Y, Z) of the labels."""
         mask = torch.stack([view.label_l == k for k in range(1, foreground + 1)], dim=1)
-        return signed_distance(
-            view.targets_l["distances"],
-            mask,
-            view.valid_l,
-            norm=self.config.sdm_norm,
-            largest=view.targets_l.get("largest"),
-        )
+        given, largest = view.targets_l["distances"], view.targets_l.get("largest")
+        norm, empty = self.config.sdm_norm, self.config.sdm_empty
+        return signed_distance(given, mask, view.valid_l, norm=norm, largest=largest, empty=empty)
 
     def _views(self, image: Tensor, valid: Tensor, progress: Progress) -> tuple[Tensor, Tensor]:
         """Return student's and teacher's unlabelled input: one crop, two noises."""
@@ -230,8 +226,7 @@ class SimCVD(Method):
     def after_step(self, progress: Progress) -> None:
         """Move the teacher and its heads."""
         decay = self.config.ema_decay
-        if self.config.warm_start:
-            decay = warmup_decay(progress.step, decay)
+        decay = warmup_decay(progress.step, decay) if self.config.warm_start else decay
         ema_update(self.teacher, self.student, decay)
         ema_update(self.teacher_slices, self.head_slices, decay)
         if self.head_sdm is not None and self.teacher_sdm is not None:

@@ -32,11 +32,12 @@ def signed_distance(
     *,
     norm: Literal["crop", "volume"] = "crop",
     largest: Tensor | None = None,
+    empty: float = 0.0,
 ) -> Tensor:
     """Return the signed distance map (B, F, *spatial) of each foreground class: inside < 0 < outside, in [-1, 1].
 
-    ``outside / max(outside) - inside / max(inside)``; 0 on the inner boundary, in padding and in a crop without
-    foreground; -1 in a crop of nothing else. By hand: a cube of 3^3 voxels centred in 7^3: -1 at its centre, 0 on its
+    ``outside / max(outside) - inside / max(inside)``; 0 on the inner boundary and in padding, `empty` in a crop without
+    foreground, -1 in a crop of nothing else. By hand: a cube of 3^3 voxels centred in 7^3: -1 at its centre, 0 on its
     shell, 1 / sqrt(12) = .288675 beside a face, 1 in the corners.
 
     Args:
@@ -46,6 +47,7 @@ def signed_distance(
         valid: (B, *spatial) bool; voxels that count.
         norm: "crop" divides by the maxima of the crop, "volume" by `largest`.
         largest: (B, F, 2) maxima over the whole volume, for "volume".
+        empty: the map where a crop holds nothing of a class: 0 as published recipes have it, 1 as the sign says.
 
     Raises:
         ValueError: `norm` is "volume" and `largest` is missing.
@@ -65,4 +67,4 @@ def signed_distance(
     signed = outside / most_outside.clamp(min=tiny) - inside / most_inside.clamp(min=tiny)
     signed = signed.masked_fill(inner_boundary(mask, valid, dims=len(spatial)), 0)
     nothing, all_of_it = ~within.any(spatial, keepdim=True), ~without.any(spatial, keepdim=True)
-    return signed.masked_fill(nothing, 0).masked_fill(within & all_of_it, -1).clamp(-1, 1)
+    return signed.masked_fill(nothing & valid, empty).masked_fill(within & all_of_it, -1).clamp(-1, 1)
