@@ -40,7 +40,7 @@ ALLOWED = {
     "training": {
         "building", "config", "data", "errors", "loop", "methods", "planning", "relabelling", "resuming", "run",
         "types",
-    },  # fmt: skip
+    },
     "prediction": {"building", "config", "data", "errors", "run", "windows"},
     "console": set(),
     "arguments": {"errors"},
