@@ -108,14 +108,15 @@ class Loop:
                 optimizer.zero_grad()
             self.method.after_step(progress)
             self._log(progress, terms, optimizers, (time.monotonic() - started) / (step - first + 1))
-            stop = self._must_stop()
+            stop = self._must_stop(progress)
             done = step + 1
             if stop or done == steps or (before + done) % self.run.config.checkpoint_every == 0:
                 self._save(index, done, before + done, terms, optimizers)
             if stop and before + done < self.steps:
                 return False
         self._keep_end(index, stage)
-        return self.relabelling.relabel(index, self.method, self.fabric, self._must_stop)
+        ended = self._progress(stage.name, steps, steps, before + steps)
+        return self.relabelling.relabel(index, self.method, self.fabric, lambda: self._must_stop(ended))
 
     def _set_up(self, stage: Stage, state: dict[str, Any] | None) -> tuple[Any, list[Optimizer], list[list[float]]]:
         """Return the wrapped method, its optimisers as a checkpoint left them, and their rates at the stage's start."""
@@ -207,7 +208,7 @@ class Loop:
             )
         self.fabric.barrier()
 
-    def _must_stop(self) -> bool:
+    def _must_stop(self, progress: Progress) -> bool:
         """Say whether the budget is spent or a signal came, the same on every rank."""
         stop = self.interrupted.is_set() or time.monotonic() >= self.deadline
         if self.fabric.world_size > 1:
