@@ -34,7 +34,7 @@ ALLOWED = {
     "phantom": {"data", "errors"},
     "cards": {"methods"},
     "building": {"config", "methods", "nets", "errors"},
-    "loop": {"data", "errors", "methods", "relabelling", "run", "types"},
+    "loop": {"data", "errors", "methods", "ops", "relabelling", "run", "types"},
     "relabelling": {"config", "data", "errors", "methods", "types", "windows"},
     "resuming": {"building", "config", "data", "errors", "run"},
     "training": {

@@ -17,6 +17,7 @@ from semivox.data.stream import Stream
 from semivox.errors import ConfigError, RunError
 from semivox.methods.base import Method
 from semivox.relabelling import Relabelling
+from semivox.ops.freeze import learn_only
 from semivox.run import RunFolder, read_checkpoint
 from semivox.types import Progress, Stage, Terms, seed_from
 
@@ -234,13 +235,6 @@ class Loop:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def learn_only(method: Method, trains: tuple[str, ...]) -> None:
-    """Freeze all weights but those of the named submodules, so that DDP finds no unused parameter."""
-    method.requires_grad_(False)
-    for name in trains:
-        method.get_submodule(name).requires_grad_(True)
 
 
 def _set_rates(optimizers: list[Optimizer], rates: list[list[float]], factor: float) -> None:
