@@ -175,11 +175,12 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
-        if temporary.parent.is_dir():
-            temporary.unlink(missing_ok=True)
         raise RunError(
             f"{path}: cannot be written ({error}); check that the folder is writable and the disk not full"
         ) from error
+    finally:
+        if temporary.parent.is_dir():
+            temporary.unlink(missing_ok=True)  # after Ctrl-C too
 
 
 def _write(array: np.ndarray, path: Path, affine: np.ndarray, header: Any) -> None:
