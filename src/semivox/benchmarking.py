@@ -16,9 +16,10 @@ A protocol file is TOML with one ``[bench]`` table::
     label = "simcvd, no dropout"             # optional: how the report calls it
     set = { "method.alpha_dropout" = 0.0 }   # optional
 
-What is done is skipped, what was cut is resumed.
+What is done is skipped, what was cut is resumed; a job that another protocol has left there is refused.
 """
 
+import json
 import os
 import tomllib
 from collections.abc import Callable
@@ -28,14 +29,16 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from semivox.config import nest, validated
+from semivox.building import make_method_config
+from semivox.config import flatten, for_method, nest, read_config, resolve_config, validated
 from semivox.data.dataset import Dataset, read_dataset
 from semivox.data.splitting import make_split, write_split
-from semivox.errors import ConfigError
+from semivox.errors import ConfigError, RunError
 from semivox.evaluation import evaluate_masks
 from semivox.loop import Row
 from semivox.prediction import predict
 from semivox.reporting import write_report
+from semivox.run import write_atomic
 from semivox.training import train
 
 
@@ -83,6 +86,11 @@ class Job:
     seed: int
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """What the row sets over the protocol's config."""
+        return nest({"seed": self.seed, "label": self.label, **self.spec.set})
+
+    @property
     def scores(self) -> Path:
         """The job's last file: where it exists, the job is done."""
         return self.folder / "scores.csv"
@@ -102,7 +110,10 @@ def read_protocol(path: Path) -> Protocol:
         raise ConfigError(f"protocol {path} is not valid TOML: {error}") from None
     if set(values) != {"bench"}:
         raise ConfigError(f"protocol {path}: expected one [bench] table, found {sorted(values)}")
-    return validated(Protocol, values["bench"], where=str(path))
+    table = values["bench"]
+    if isinstance(table.get("run"), list):  # row by row, so that a wrong key is compared with those of a row
+        table["run"] = [validated(RunSpec, row, where=f"{path}, row {i + 1}") for i, row in enumerate(table["run"])]
+    return validated(Protocol, table, where=str(path))
 
 
 def jobs_of(protocol: Protocol, output: Path) -> list[Job]:
@@ -145,28 +156,29 @@ def bench(
         on_row: called with every row of the logs and the steps of all stages.
 
     Returns:
-        The report's path. A run that a signal stopped ends the protocol; the same command goes on.
+        The report's path.
 
     Raises:
-        ConfigError: the protocol or the data folder cannot be used.
+        ConfigError: the protocol or the data folder cannot be used, or `output` holds runs of another protocol.
+        KeyboardInterrupt: a signal stopped a training behind a checkpoint; the same call goes on.
     """
     protocol = read_protocol(protocol_file)
     output = output or Path("runs") / protocol_file.stem
     data = find_data(protocol.data)
     dataset = read_dataset(data)
     jobs = jobs_of(protocol, output)
-    output.mkdir(parents=True, exist_ok=True)
+    for job in jobs:  # every row, before the first hour of work
+        _check(job, protocol)
+    for labelled in sorted({job.labelled for job in jobs}):
+        write_split(make_split(dataset, labelled=labelled, held_out=protocol.held_out), _split_file(output, labelled))
     for number, job in enumerate(jobs):
         if job.scores.exists():
             continue
         if on_job:
             on_job(job, number, len(jobs))
-        if not _do(job, protocol, dataset, cache=cache, device=device, on_row=on_row):
-            break
-    done = [job.scores for job in jobs if job.scores.exists()]
-    if not done:
-        raise ConfigError(f"no run of {protocol_file} is done yet: the same command goes on where it stopped")
-    return write_report(done, output / "report.html", control=protocol.control, title=protocol.title)
+        _do(job, protocol, dataset, cache=cache, device=device, on_row=on_row)
+    scores = [job.scores for job in jobs]
+    return write_report(scores, output / "report.html", control=protocol.control, title=protocol.title)
 
 
 def find_data(name: str) -> Path:
@@ -185,6 +197,46 @@ def find_data(name: str) -> Path:
     )
 
 
+def _check(job: Job, protocol: Protocol) -> None:
+    """Refuse a row that no run can follow, and a folder that another row has filled."""
+    layers = [
+        ("method", {"method": {"name": job.spec.method}}),
+        (protocol.config, for_method(read_config(protocol.config), job.spec.method)),
+        ("set", job.settings),
+    ]
+    make_method_config(resolve_config(layers)[0])
+    before, now = _read_record(job), _record(job, protocol)
+    for key in sorted(before.keys() | now.keys()):
+        if before and before.get(key) != now.get(key):
+            raise ConfigError(
+                f"{job.folder} was run with {key} = {before.get(key)}, the protocol has {now.get(key)}: "
+                "name another folder with -o, or give the row another label"
+            )
+
+
+def _record(job: Job, protocol: Protocol) -> dict[str, Any]:
+    """Return what a job's result depends on, under dotted keys."""
+    return flatten(
+        {
+            "data": protocol.data,
+            "held_out": protocol.held_out,
+            "labelled": job.labelled,
+            "method": job.spec.method,
+            "config": for_method(read_config(protocol.config), job.spec.method),
+            "set": job.settings,
+        }
+    )
+
+
+def _read_record(job: Job) -> dict[str, Any]:
+    file = job.folder / "job.json"
+    try:
+        found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file} cannot be read ({error}): delete {job.folder} to run the job anew") from None
+    return found
+
+
 def _do(
     job: Job,
     protocol: Protocol,
@@ -193,33 +245,34 @@ def _do(
     cache: Path | None,
     device: str,
     on_row: Callable[[Row, int], None] | None,
-) -> bool:
-    """Train, predict and score one job; False when the training was stopped."""
+) -> None:
+    """Train, predict and score one job."""
     job.folder.mkdir(parents=True, exist_ok=True)
-    split_file = job.folder.parent / f"split-{job.labelled}.json"
-    if not split_file.exists():
-        write_split(make_split(dataset, labelled=job.labelled, held_out=protocol.held_out), split_file)
-    settings = nest({"seed": job.seed, "label": job.label, **job.spec.set})
+    record = json.dumps(_record(job, protocol), indent=1)
+    write_atomic(job.folder / "job.json", lambda file: file.write(record.encode()))
+    split_file = _split_file(job.folder.parent, job.labelled)
     outcome = train(
         dataset.folder,
         output=job.folder / "run",
         method=job.spec.method,
         split=split_file,
         config=protocol.config,
-        settings=settings,
+        settings=job.settings,
         resume=True,
         cache=cache,
         device=device,
         on_row=on_row,
     )
     if not outcome.finished:
-        return False
+        raise KeyboardInterrupt
     predict([outcome.run], [dataset.folder], output=job.folder / "masks", held_out=True, device=device)
     evaluate_masks(job.folder / "masks", dataset.folder / "labelsTr", job.scores, cases=split_file)
-    return True
+
+
+def _split_file(output: Path, labelled: int) -> Path:
+    return output / f"split-{labelled}.json"
 
 
 def _folder_name(spec: RunSpec, seed: int) -> str:
     words = "".join(letter if letter.isalnum() else "-" for letter in spec.label or spec.method)
     return f"{words}-{spec.labelled}-seed{seed}"
-

@@ -80,7 +80,8 @@ def make_fabric(config: Config, device: str) -> Fabric:
     if not cuda and config.precision in ("bf16", "16"):
         raise ConfigError(f"precision = '{config.precision}' is many times slower than 32 on a CPU: set it to 'auto'")
     half = "bf16-mixed" if cuda and torch.cuda.is_bf16_supported() else "16-mixed"
-    precision: dict[str, Any] = {"auto": half if cuda else "32-true", "32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+    precision: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+    precision["auto"] = half if cuda else "32-true"
     if config.determinism == "strict":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(config.determinism == "strict")
