@@ -16,8 +16,8 @@ from torch.optim import Optimizer
 from semivox.data.stream import Stream
 from semivox.errors import ConfigError, RunError
 from semivox.methods.base import Method
-from semivox.relabelling import Relabelling
 from semivox.ops.freeze import learn_only
+from semivox.relabelling import Relabelling
 from semivox.run import RunFolder, read_checkpoint
 from semivox.types import Progress, Stage, Terms, seed_from
 
