@@ -1,1 +1,29 @@
 """What every test can use; that this file is here also lets tests write ``from toys import write_toy_dataset``."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from toy_training import train_toy as train_on_toys
+from toys import write_toy_dataset
+
+
+@pytest.fixture(scope="session")
+def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three labelled and two unlabelled toy scans; not to be written to."""
+    return write_toy_dataset(tmp_path_factory.mktemp("toys") / "data", cases=5)
+
+
+@pytest.fixture(scope="session")
+def toy_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that the toy trainings share."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def train_toy(toy_data: Path, toy_cache: Path) -> Callable[..., Any]:
+    """``train_toy(output, method=..., settings=..., fields=..., ...)``: a training of less than a second."""
+    return partial(train_on_toys, toy_data, cache=toy_cache)

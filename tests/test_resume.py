@@ -1,0 +1,205 @@
+"""A training that was cut and resumed equals one that was not, bit for bit, wherever and however it was cut."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from semivox.errors import RunError
+from semivox.run import open_run, read_checkpoint
+from toy_training import TINY
+
+METHODS = ("supervised", "mean_teacher", "simcvd")
+EVERY = TINY["checkpoint_every"]
+CUTS = (1, EVERY - 1, EVERY, EVERY + 1)
+STAGES = {"first": {"steps": 3}, "second": {"steps": 2}, "third": {"steps": 3}}
+STAGED = {"method": "toy_stages", "settings": {"stages": STAGES, "checkpoint_every": 2}}
+
+
+class CrashError(Exception):
+    """What ends a run without warning."""
+
+
+@pytest.fixture(scope="module")
+def whole(train_toy: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """``whole(method=..., settings=...)``: the run that was not cut, made once."""
+    made: dict[str, Path] = {}
+
+    def run(**words: Any) -> Path:
+        key = json.dumps(words, sort_keys=True)
+        if key not in made:
+            output = tmp_path_factory.mktemp("whole")
+            assert train_toy(output, **words).finished
+            made[key] = output
+        return made[key]
+
+    return run
+
+
+def stop_behind(step: int, number: int = signal.SIGTERM) -> Callable[..., None]:
+    """An `on_row` that stops the run behind a checkpoint when so many steps are done."""
+
+    def on_row(row: dict[str, Any], total: int) -> None:
+        if row["total_step"] + 1 == step:
+            signal.raise_signal(number)
+
+    return on_row
+
+
+def crash_in(step: int) -> Callable[..., None]:
+    def on_row(row: dict[str, Any], total: int) -> None:
+        if row["total_step"] == step:
+            raise CrashError
+
+    return on_row
+
+
+def rows(run: Path) -> list[dict[str, Any]]:
+    """The log without the time that steps took."""
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in open_run(run).log_rows()]
+
+
+def leaves(value: Any, where: str = "") -> dict[str, Any]:
+    """All that a checkpoint holds, by its place in it."""
+    if isinstance(value, dict | list | tuple):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return {key: leaf for name, item in items for key, leaf in leaves(item, f"{where}/{name}").items()}
+    return {where: value}
+
+
+def assert_same_run(found: Path, expected: Path) -> None:
+    assert rows(found) == rows(expected)
+    kept = [{file.name for file in open_run(run).checkpoints.iterdir()} for run in (found, expected)]
+    assert len(kept[0]) == len(kept[1]), "two checkpoints and the ends of stages that are needed, and nothing else"
+    ends = [leaves(read_checkpoint(open_run(run).latest())) for run in (found, expected)]
+    assert ends[0].keys() == ends[1].keys()
+    for key, value in ends[1].items():
+        same = torch.equal(ends[0][key], value) if isinstance(value, torch.Tensor) else ends[0][key] == value
+        assert same, key
+
+
+@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("determinism", ["fast", "strict"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_stopped_behind_a_checkpoint_goes_on_as_if_never_cut(
+    method, determinism, cut, whole, train_toy, tmp_path
+):
+    words = {"method": method, "settings": {"determinism": determinism}}
+    assert not train_toy(tmp_path, on_row=stop_behind(cut), **words).finished
+    assert read_checkpoint(open_run(tmp_path).latest())["total_step"] == cut
+    assert train_toy(tmp_path, resume=True, **words).finished
+    assert_same_run(tmp_path, whole(**words))
+
+
+@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_that_crashes_between_checkpoints_takes_the_lost_steps_again(method, cut, whole, train_toy, tmp_path):
+    words = {"method": method, "settings": {"determinism": "fast"}}
+    with pytest.raises(CrashError):
+        train_toy(tmp_path, on_row=crash_in(cut), **words)
+    assert len(rows(tmp_path)) == cut + 1
+    assert train_toy(tmp_path, resume=True, **words).finished
+    assert_same_run(tmp_path, whole(**words))
+
+
+@pytest.mark.parametrize("cut", range(1, 8))
+def test_a_cut_anywhere_in_a_method_of_several_stages_changes_nothing(cut, whole, train_toy, tmp_path):
+    assert not train_toy(tmp_path / "stopped", on_row=stop_behind(cut), **STAGED).finished
+    with pytest.raises(CrashError):
+        train_toy(tmp_path / "crashed", on_row=crash_in(cut), **STAGED)
+    for run in (tmp_path / "stopped", tmp_path / "crashed"):
+        assert train_toy(run, resume=True, **STAGED).finished
+        assert_same_run(run, whole(**STAGED))
+
+
+def test_stages_start_from_what_they_name_and_begin_once(whole):
+    run = open_run(whole(**STAGED))
+    assert [(row["stage"], row["step"]) for row in run.log_rows()] == [
+        *(("first", 0), ("first", 1), ("first", 2)),
+        *(("second", 0), ("second", 1)),
+        *(("third", 0), ("third", 1), ("third", 2)),
+    ]
+    # A fresh start has not begun before; the third stage starts from the first one's end, which had begun once.
+    assert [row["shown"]["begun"] for row in run.log_rows()] == [1, 1, 1, 1, 1, 2, 2, 2]
+
+
+@pytest.mark.parametrize("words", [{"method": "simcvd"}, STAGED], ids=["simcvd", "stages"])
+def test_a_spent_budget_stops_behind_a_checkpoint_and_a_run_cut_after_every_step_is_the_same_run(
+    words, whole, train_toy, tmp_path
+):
+    total = len(rows(whole(**words)))
+    for step in range(1, total + 1):
+        finished = train_toy(tmp_path, resume=True, seconds=1e-9, **words).finished
+        assert finished == (step == total)
+        assert read_checkpoint(open_run(tmp_path).latest())["total_step"] == step
+    assert_same_run(tmp_path, whole(**words))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_the_run_behind_a_checkpoint(number, whole, train_toy, tmp_path):
+    handler = signal.getsignal(number)
+    assert not train_toy(tmp_path, on_row=stop_behind(5, number)).finished
+    assert signal.getsignal(number) is handler
+    assert read_checkpoint(open_run(tmp_path).latest())["total_step"] == 5
+    assert train_toy(tmp_path, resume=True).finished
+    assert_same_run(tmp_path, whole())
+
+
+def test_a_killed_process_is_resumed_by_another_one(whole, toy_data, toy_cache, tmp_path):
+    given = {"data": str(toy_data), "cache": str(toy_cache)}
+    mean_teacher = {**given, "output": str(tmp_path / "mean_teacher"), "method": "mean_teacher"}
+    simcvd = {**given, "output": str(tmp_path / "simcvd"), "method": "simcvd"}
+    for words in ({**mean_teacher, "kill_in_step": 5}, {**simcvd, "kill_in_save": 2}):
+        killed = run_process(words)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert read_checkpoint(open_run(Path(words["output"])).latest())["total_step"] == EVERY
+    assert list((tmp_path / "simcvd" / "checkpoints").glob(".*")), "the second checkpoint was half written"
+    resumed = run_process({**mean_teacher, "resume": True}, {**simcvd, "resume": True})
+    assert resumed.returncode == 0, resumed.stderr
+    for method in ("mean_teacher", "simcvd"):
+        assert_same_run(tmp_path / method, whole(method=method))
+
+
+def run_process(*trainings: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(Path(__file__).with_name("toy_training.py")), *map(json.dumps, trainings)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_finished_run_that_is_resumed_stays_as_it_is(train_toy, whole, tmp_path):
+    train_toy(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert train_toy(tmp_path, resume=True).finished
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert_same_run(tmp_path, whole())
+
+
+def test_a_damaged_checkpoint_is_named_and_the_run_goes_on_from_the_one_before(train_toy, whole, tmp_path):
+    train_toy(tmp_path)
+    latest = open_run(tmp_path).latest()
+    latest.write_bytes(latest.read_bytes()[:1000])
+    with pytest.raises(RunError, match=f"{latest.name} cannot be read .* delete it and resume"):
+        train_toy(tmp_path, resume=True)
+    latest.unlink()
+    with (tmp_path / "log.jsonl").open("a") as log:
+        log.write('{"stage": "train", "st')  # what a crash may leave
+    train_toy(tmp_path, resume=True)
+    assert [row["step"] for row in rows(tmp_path)] == list(range(7))
+    assert rows(tmp_path) == rows(whole())
+
+
+@pytest.mark.parametrize("words", [{"method": "simcvd"}, STAGED], ids=["simcvd", "stages"])
+def test_checkpoints_hold_tensors_and_plain_numbers_and_the_last_two_are_kept(words, whole):
+    files = sorted(open_run(whole(**words)).checkpoints.iterdir())
+    numbered = [file.name for file in files if file.name.startswith("step_")]
+    assert numbered == (["step_00000006.pt", "step_00000007.pt"] if words is not STAGED else
+                        ["step_00000006.pt", "step_00000008.pt"])  # fmt: skip
+    assert {file.name for file in files} - {*numbered} == ({"end_first.pt"} if words is STAGED else set())
+    for file in files:
+        state = torch.load(file, weights_only=True)
+        assert {type(leaf) for leaf in leaves(state).values()} <= {torch.Tensor, int, float, bool, type(None)}
