@@ -2,7 +2,7 @@
 
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -42,6 +42,6 @@ Unlabelled = Annotated[Path | None, file_option("--unlabelled", help="folder of 
 Cache = Annotated[Path | None, typer.Option("--cache", help="folder of prepared arrays; else SEMIVOX_CACHE")]
 ConfigName = Annotated[str | None, typer.Option("--config", help="shipped config or TOML file; else the plan")]
 Settings = Annotated[list[str], typer.Option("--set", help="key=value; wins over the config")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device")]
 Method = Annotated[str | None, typer.Option("--method", help="see `semivox methods`")]
 Output = Annotated[Path, typer.Option("-o", "--output", show_default=False)]

@@ -22,6 +22,7 @@ from semivox.arguments import (
 app = typer.Typer(
     name="semivox",
     help="Semi-supervised segmentation of medical scans: a few labelled, many unlabelled.",
+    epilog="With --debug anywhere, an error shows where in the code it came from.",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -103,8 +104,10 @@ def plan(
     device: Device = "auto",
 ) -> None:
     """Choose spacing, patch, net, batch and steps, and predict memory, disk and time."""
+    from semivox.methods import method_module
     from semivox.planning import parse_memory, plan_dataset
 
+    method_module(method)  # a plan knows methods by name only
     made = plan_dataset(
         data, split=split, method=method, memory=parse_memory(memory), unlabelled=unlabelled, device=device
     )

@@ -1,0 +1,199 @@
+"""The command line: one chain through every verb, and one line for every mistake."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from semivox import cli, console
+from toys import write_toy_dataset
+
+TINY = ["--set", "steps=2", "--set", "patch=[16,16,8]", "--set", "net.filters=2", "--set", "net.levels=2",
+        "--set", "batch_labelled=1", "--set", "batch_unlabelled=1", "--device", "cpu"]  # fmt: skip
+
+
+@pytest.fixture
+def semivox(monkeypatch, capsys, tmp_path):
+    """Return a function that runs a command line in an empty working folder: (exit code, standard output, error)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SEMIVOX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["semivox", *words])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        return stopped.value.code, *capsys.readouterr()
+
+    return run
+
+
+def test_one_chain_goes_from_a_folder_of_scans_to_a_report(semivox, tmp_path):
+    data = str(write_toy_dataset(tmp_path / "data", cases=6, unlabelled=2))
+    assert semivox("check", data) == (0, "0 errors, 0 warnings\n", "")
+    code, out, _ = semivox("split", data, "--labelled", "2", "--held-out", "1", "-o", "split.json")
+    assert (code, out) == (0, "2 labelled, 3 unlabelled, 1 held out: split.json\n")
+    code, out, _ = semivox("plan", data, "--split", "split.json", "--memory", "2GB", "--device", "cpu")
+    assert code == 0
+    assert "dims = 3" in out
+    code, out, err = semivox("prepare", data, "--split", "split.json", *TINY[:-2])
+    assert code == 0
+    assert out.startswith(f"{tmp_path / 'cache'}: ")
+    assert "prepared 5/5" in err
+    train = ["train", data, "--split", "split.json", *TINY]
+    for method in ("supervised", "mean_teacher"):
+        code, out, err = semivox(*train, "--method", method, "-o", f"runs/{method}")
+        assert (code, out) == (0, f"runs/{method}\n")
+        assert "step 2/2" in err
+        code, out, _ = semivox("predict", f"runs/{method}", data, "--held-out", "-o", f"{method}/masks")
+        assert (code, out) == (0, f"1 masks: {method}/masks\n")
+        code, out, _ = semivox(
+            "evaluate", f"{method}/masks", f"{data}/labelsTr", "-o", f"{method}/scores.csv", "--cases", "split.json"
+        )
+        assert code == 0
+        assert "blob_1: dice" in out
+        assert json.loads(Path(method, "scores.json").read_text())["prediction"]["method"] == method
+    code, out, _ = semivox("report", "supervised/scores.csv", "mean_teacher/scores.csv", "-o", "report.html")
+    assert (code, out) == (0, "report.html\n")
+    assert "mean_teacher" in Path("report.html").read_text()
+    # a run that is there is neither overwritten nor trained twice
+    code, _, err = semivox(*train, "--method", "supervised", "-o", "runs/supervised")
+    assert code == 2
+    assert "--resume" in err
+    assert semivox(*train, "--resume", "-o", "runs/supervised")[:2] == (0, "runs/supervised\n")
+
+
+def test_check_exits_with_2_where_training_would_be_wrong(semivox, tmp_path):
+    data = write_toy_dataset(tmp_path / "data", cases=3, unlabelled=1)
+    (data / "imagesTr" / "case_00_0000.nii.gz").write_bytes(b"no image")
+    code, out, err = semivox("check", str(data))
+    assert (code, err) == (2, "")
+    assert "case_00" in out
+    assert "1 errors" in out
+
+
+def test_ctrl_c_in_a_training_exits_with_130_behind_a_checkpoint(semivox, tmp_path, monkeypatch):
+    data = str(write_toy_dataset(tmp_path / "data", cases=3, unlabelled=1))
+    show = console.Console.row
+    monkeypatch.setattr(
+        console.Console, "row", lambda *a, **k: (show(*a, **k), os.kill(os.getpid(), signal.SIGINT))
+    )
+    words = ["train", data, "-o", "run", *TINY, "--set", "steps=3", "--resume"]
+    code, _, err = semivox(*words)
+    assert code == 130
+    assert "--resume" in err
+    assert Path("run/checkpoints/step_00000001.pt").exists()
+    monkeypatch.setattr(console.Console, "row", show)
+    assert semivox(*words)[0] == 0
+    assert Path("run/checkpoints/step_00000003.pt").exists()
+
+
+def test_a_spent_budget_is_no_error(semivox, tmp_path):
+    data = str(write_toy_dataset(tmp_path / "data", cases=3, unlabelled=1))
+    code, out, _ = semivox("train", data, "-o", "run", *TINY, "--budget", "0.001s")
+    assert code == 0
+    assert "--resume goes on" in out
+
+
+def test_ctrl_c_elsewhere_exits_with_130_too(semivox, tmp_path, monkeypatch):
+    def interrupted(*given, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("semivox.data.checking.check_dataset", interrupted)
+    code, _, err = semivox("check", str(tmp_path))
+    assert code == 130
+    assert err.count("\n") == 1
+
+
+def test_lists_of_cases_come_from_files(semivox, tmp_path):
+    data = str(write_toy_dataset(tmp_path / "data", cases=4, unlabelled=1))
+    Path("mine.txt").write_text("case_01\n")
+    Path("held.txt").write_text("case_00\ncase_02\n")
+    code, _, _ = semivox("split", data, "--labelled-list", "mine.txt", "--held-out-list", "held.txt", "-o", "s.json")
+    assert code == 0
+    lists = json.loads(Path("s.json").read_text())
+    assert (lists["labelled"], lists["held_out"], lists["unlabelled"]) == (
+        ["case_01"], ["case_00", "case_02"], ["case_03"],
+    )  # fmt: skip
+
+
+def test_demo_and_bench_hand_their_words_on(semivox, monkeypatch):
+    Path("protocol.toml").write_text("")
+    monkeypatch.setattr("semivox.demonstration.demo", lambda output, *, device, **told: f"{output} on {device}")
+    monkeypatch.setattr("semivox.benchmarking.bench", lambda file, *, output, **told: f"{file} into {output}")
+    assert semivox("demo", "-o", "there", "--device", "cpu")[:2] == (0, "there on cpu\n")
+    assert semivox("bench", "protocol.toml", "-o", "there")[:2] == (0, "protocol.toml into there\n")
+
+
+MISTAKES = {
+    "verb": (["trian", "data"], "did you mean 'train'?"),
+    "option": (["split", "data", "--labeled", "2", "-o", "s.json"], "--labelled"),
+    "method": (["train", "data", "-o", "run", "--method", "mean_techer"], "did you mean 'mean_teacher'?"),
+    "method of a plan": (["plan", "data", "--method", "mean_techer"], "did you mean 'mean_teacher'?"),
+    "method's card": (["methods", "supervized"], "did you mean 'supervised'?"),
+    "key": (["train", "data", "-o", "run", "--set", "stepz=3"], "did you mean 'steps'?"),
+    "nested key": (["train", "data", "-o", "run", "--set", "net.filter=3"], "did you mean 'net.filters'?"),
+    "method's key": (
+        ["train", "data", "-o", "run", "--method", "mean_teacher", "--set", "method.wieght=3"],
+        "did you mean 'method.weight'?",
+    ),
+    "config": (["train", "data", "-o", "run", "--config", "la2018-smal"], "did you mean 'la2018-small'?"),
+    "folder": (["check", "dataa"], "did you mean 'data'?"),
+    "split file": (["train", "data", "-o", "run", "--split", "splt.json"], "did you mean 'split.json'?"),
+    "scan": (["predict", "data/imagesTr/case_00_000.nii.gz", "-o", "masks"], "did you mean 'case_00_0000.nii.gz'?"),
+    "run": (["predict", "data", "data", "-o", "masks"], "no run folder"),
+    "value": (["train", "data", "-o", "run", "--set", "steps=many"], "'steps'"),
+    "number": (["split", "data", "--labelled", "two", "-o", "s.json"], "'--labelled'"),
+    "argument": (["train"], "data"),
+    "budget": (["train", "data", "-o", "run", "--budget", "2 hours"], "such as 2h"),
+    "memory": (["plan", "data", "--memory", "much"], "such as 10GB"),
+    "device": (["train", "data", "-o", "run", "--device", "gpu"], "'auto', 'cpu', 'cuda'"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_gives_one_line_that_names_the_nearest_and_exit_code_2(mistake, semivox, tmp_path):
+    write_toy_dataset(tmp_path / "data", cases=3, unlabelled=1, shape=(10, 9, 8))
+    Path("split.json").write_text("{}")
+    words, hint = MISTAKES[mistake]
+    code, out, err = semivox(*words)
+    assert (code, out) == (2, "")
+    assert err.startswith("semivox: ")
+    assert err.count("\n") == 1
+    assert hint in err
+    assert not Path("run").exists()
+
+
+def test_debug_shows_where_an_error_came_from(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["semivox", "--debug", "check", str(tmp_path / "nothing")])
+    with pytest.raises(ValueError, match="there is no"):
+        cli.main()
+
+
+def test_the_installed_command_finds_a_method_in_the_working_folder(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        '"""Mine: a method of one\'s own."""\n\nfrom semivox.methods.base import Method, MethodConfig\n\n\n'
+        "class Config(MethodConfig):\n    extra: int = 3\n    \"\"\"a field.\"\"\"\n\n\nclass Mine(Method):\n    pass\n"
+    )
+    done = subprocess.run(
+        [Path(sys.executable).with_name("semivox"), "methods", "mine"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Mine: a method" in done.stdout
+    assert "extra = 3" in done.stdout
+
+
+def test_help_is_there_for_every_verb(semivox):
+    verbs = ("demo", "check", "split", "plan", "prepare", "train", "predict", "evaluate", "report", "bench", "methods")
+    code, out, _ = semivox()
+    assert code == 0
+    for verb in verbs:
+        assert f"  {verb} " in out
+        assert semivox(verb, "--help")[0] == 0
+    assert "--debug" in out
