@@ -1,5 +1,6 @@
 """What a person sees while something runs: a live bar on a terminal, plain lines elsewhere."""
 
+import math
 import time
 from collections.abc import Mapping
 from types import TracebackType
@@ -18,13 +19,13 @@ class Console:
 
     def __init__(self, *, every: float = 10.0) -> None:
         self.rich = RichConsole(stderr=True, highlight=False, soft_wrap=True)
-        self.every, self.last = every, 0.0
+        self.every, self.last = every, -math.inf
         self.bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[detail]}"),
+            TextColumn("{task.fields[detail]}", markup=False),
             console=self.rich,
             disable=not self.rich.is_terminal,
         )
