@@ -1,0 +1,159 @@
+"""Values from plan, file and command line become one config, and every fault is one line with the nearest key."""
+
+import tomllib
+
+import pytest
+
+from semivox.building import make_method_config
+from semivox.config import (
+    Config,
+    config_text,
+    flatten,
+    for_method,
+    list_configs,
+    nest,
+    parse_settings,
+    read_config,
+    resolve_config,
+)
+from semivox.errors import ConfigError
+
+
+def methods_of(config: str) -> set[str]:
+    """The methods that a shipped config speaks of, or the control where it names none."""
+    values = read_config(config)
+    return {values.get("method", {}).get("name", "supervised"), *values.get("methods", {})}
+
+
+SHIPPED = [(name, method) for name in list_configs() for method in sorted(methods_of(name))]
+
+
+def test_later_sources_win_and_every_value_knows_its_source():
+    plan = {"steps": 100, "patch": [8, 8, 8], "net": {"filters": 8, "levels": 3, "norm": "batch"}}
+    file = {"patch": [16, 16, 16], "net": {"filters": 4, "levels": 2}}
+    config, sources = resolve_config([("plan", plan), ("x.toml", file), ("--set", {"net": {"levels": 4}})])
+    assert (config.seed, config.steps, config.patch) == (0, 100, (16, 16, 16))
+    assert (config.net.dropout, config.net.norm, config.net.filters, config.net.levels) == (0.5, "batch", 4, 4)
+    assert sources == {
+        "steps": "plan",
+        "patch": "x.toml",
+        "net.norm": "plan",
+        "net.filters": "x.toml",
+        "net.levels": "--set",
+    }
+
+
+def test_an_empty_table_erases_nothing():
+    config, sources = resolve_config([("plan", {"method": {"name": "simcvd"}}), ("x.toml", {"method": {}, "net": {}})])
+    assert config.method_name == "simcvd"
+    assert sources == {"method.name": "plan"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("stpes=5", "unknown key 'stpes' (--set): did you mean 'steps'?"),
+        ("net.filtres=5", "unknown key 'net.filtres' (--set): did you mean 'net.filters'?"),
+        ("stages.train.stesp=5", "unknown key 'stages.train.stesp' (--set): did you mean 'stages.train.steps'?"),
+        ("qqqq=5", "unknown key 'qqqq' (--set): known: batch_labelled, "),
+        ("steps=soon", "key 'steps' (--set): found 'soon', but input should be a valid integer"),
+        ("determinism=fats", "key 'determinism' (--set): found 'fats', but input should be 'fast' or 'strict'"),
+        ("patch=[8, 8, 8.5]", "key 'patch.2' (--set): found 8.5, but input should be a valid integer"),
+        ("net=vnet", "key 'net' (--set): found 'vnet', but input should be a valid dictionary"),
+        ("net.dropout=1", "key 'net.dropout' (--set): found 1, but input should be less than 1"),
+        ("dims=2", "key 'patch' has 3 numbers, but dims = 2: give one per axis"),
+    ],
+)
+def test_a_value_that_no_run_can_have_is_refused_in_one_line(setting, words):
+    with pytest.raises(ConfigError) as caught:
+        resolve_config([("plan", {"patch": [8, 8, 8]}), ("--set", parse_settings([setting]))])
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"ema_deacy": 0.5}, "unknown key 'method.ema_deacy' (method.mean_teacher): did you mean 'method.ema_decay'?"),
+        ({"lr": -1}, "key 'method.lr' (method.mean_teacher): found -1, but input should be greater than 0"),
+    ],
+)
+def test_a_field_of_a_method_is_checked_by_the_method(fields, words):
+    with pytest.raises(ConfigError) as caught:
+        make_method_config(Config(method={"name": "mean_teacher", **fields}))
+    assert str(caught.value) == words
+
+
+@pytest.mark.parametrize(("name", "method"), SHIPPED)
+def test_every_shipped_config_is_valid_for_every_method_that_it_speaks_of(name, method):
+    values = for_method(read_config(name), method)
+    config, _ = resolve_config([(name, values), ("--method", {"method": {"name": method}})])
+    fields = {"name": method, **make_method_config(config).model_dump(mode="json")}
+    assert {key: fields[key] for key in values["method"]} == values["method"]
+
+
+def test_configs_are_shipped_and_an_unknown_one_names_the_nearest():
+    assert "la2018-small" in list_configs()
+    with pytest.raises(ConfigError, match="shipped config 'la2018-smal': did you mean 'la2018-small'"):
+        read_config("la2018-smal")
+
+
+def test_a_method_sees_the_shared_fields_and_its_own_table_and_no_other():
+    file = {"steps": 5, "method": {"lr": 0.1, "tau": 1}, "methods": {"a": {"tau": 2}, "b": {"tau": 3, "pool": 4}}}
+    assert for_method(file, "a") == {"steps": 5, "method": {"lr": 0.1, "tau": 2}}
+    assert for_method(file, "c") == {"steps": 5, "method": {"lr": 0.1, "tau": 1}}
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ({"method": "simcvd"}, "key 'method' is a table of fields, found 'simcvd'"),
+        ({"methods": 3}, "key 'methods' is a table of fields, found 3"),
+        ({"methods": {"simcvd": 3}}, "key 'methods.simcvd' is no table, found 3"),
+    ],
+)
+def test_what_should_be_a_table_and_is_none_is_named(file, words):
+    with pytest.raises(ConfigError, match=words):
+        for_method(file, "simcvd")
+
+
+def test_settings_are_read_as_toml_or_as_words():
+    words = ["steps=5", "method.tau = 0.5", "patch=[8, 8]", "net.name=unet", "predict.mirror=true", "label="]
+    assert parse_settings(words) == {
+        "steps": 5,
+        "method": {"tau": 0.5},
+        "patch": [8, 8],
+        "net": {"name": "unet"},
+        "predict": {"mirror": True},
+        "label": "",
+    }
+    with pytest.raises(ConfigError, match="--set takes key=value, found 'steps 5'"):
+        parse_settings(["steps 5"])
+    with pytest.raises(ConfigError, match=r"key 'net.name': 'net' is a value, not a table"):
+        parse_settings(["net=vnet", "net.name=unet"])
+
+
+def test_the_text_of_a_config_reads_back_as_the_same_config():
+    config = Config(
+        label='β 😀 "quoted" \\ #',
+        patch=(8, 8, 16),
+        spacing=(1.0, 1e-5, 2.5),
+        net={"strides": ((2, 2, 1),), "levels": 2, "options": {"act": "relu", "deep": {"blocks": [1, 2]}}},
+        method={"name": "simcvd", "lr": 1e-7, "head_sizes": [8, 4], "sdm": False},
+        stages={"train": {"steps": 3, "batch_unlabelled": 0}},
+        prepare={"clip": (-100.0, 1e20)},
+    )
+    text = config_text(config, {"patch": "--set"})
+    assert resolve_config([("text", tomllib.loads(text))])[0] == config
+    assert "patch = [8, 8, 16]  # --set\n" in text
+    assert "seed = 0  # default\n" in text
+
+
+def test_values_that_may_be_unset_are_unset_by_default_so_that_a_text_may_leave_them_out():
+    flat = flatten(Config().model_dump())
+    assert nest(flat) == {key: value for key, value in Config().model_dump().items() if value != {}} | {
+        "net": {key: value for key, value in Config().net.model_dump().items() if value != {}}
+    }
+    assert {key for key, value in flat.items() if value is None} == {
+        "spacing", "resize", "net.strides", "prepare.clip", "prepare.normalise", "prepare.boxes", "predict.stride",
+    }  # fmt: skip

@@ -1,0 +1,142 @@
+"""A run folder: written whole or not at all, read back, and refused with the reason."""
+
+import errno
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from semivox.config import Config
+from semivox.errors import RunError
+from semivox.run import RunFolder, create_run, file_digest, open_run, parse_budget, read_checkpoint, write_atomic
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    config = Config(patch=(8, 8, 8), method={"name": "supervised", "lr": 0.5})
+    return create_run(tmp_path / "run", config=config, sources={"patch": "plan"}, facts={"method": "supervised"})
+
+
+def full_disk(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_is_opened_as_it_was_created_and_may_be_moved(run, tmp_path):
+    moved = run.path.rename(tmp_path / "elsewhere")
+    opened = open_run(moved)
+    assert (opened.config, opened.facts) == (run.config, run.facts)
+    assert opened.latest() is None
+    assert opened.log_rows() == []
+
+
+def test_a_folder_with_a_run_or_with_checkpoints_is_refused(run):
+    with pytest.raises(RunError, match="holds a run already: continue it with --resume, or name another folder"):
+        create_run(run.path, config=run.config, sources={}, facts={})
+    run.save_checkpoint({"total_step": 1})
+    (run.path / "run.json").unlink()
+    with pytest.raises(RunError, match=r"holds checkpoints, but no run.json: remove the folder"):
+        create_run(run.path, config=run.config, sources={}, facts={})
+
+
+def test_what_is_no_run_is_named(run, tmp_path):
+    with pytest.raises(RunError, match=r"nothing is no run folder: 'run.json' is missing"):
+        open_run(tmp_path / "nothing")
+    for name, text in (("config.toml", b"steps = = 3"), ("run.json", b"{"), ("run.json", b"\xff\xfe")):
+        kept = (run.path / name).read_bytes()
+        (run.path / name).write_bytes(text)
+        with pytest.raises(RunError, match=r"run.json or config.toml is damaged .* restore it or train again"):
+            open_run(run.path)
+        (run.path / name).write_bytes(kept)
+
+
+def test_the_newest_two_checkpoints_stay_and_named_ones_beside_them(run):
+    for step in (5, 10, 15):
+        run.save_checkpoint({"total_step": step, "method": {"w": torch.tensor([step])}})
+    run.save_checkpoint({"method": {}}, name="end_first")
+    names = sorted(path.name for path in run.checkpoints.iterdir())
+    assert names == ["end_first.pt", "step_00000010.pt", "step_00000015.pt"]
+    assert read_checkpoint(run.latest())["method"]["w"].item() == 15
+
+
+def test_what_a_killed_process_left_half_written_goes_with_the_next_checkpoint(run):
+    (run.checkpoints / ".step_00000005.pt.abcd").write_bytes(b"half")
+    assert run.latest() is None
+    run.save_checkpoint({"total_step": 6})
+    assert [path.name for path in run.checkpoints.iterdir()] == ["step_00000006.pt"]
+
+
+@pytest.mark.parametrize("broken", ["os.replace", "os.fsync", "torch.save", "tempfile.mkstemp"])
+def test_a_full_disk_is_a_clear_error_and_leaves_every_file_as_it_was(broken, run, monkeypatch):
+    run.save_checkpoint({"total_step": 5, "w": torch.ones(2)})
+    before = files(run.path)
+    with monkeypatch.context() as patched:
+        patched.setattr(broken, full_disk)
+        with pytest.raises(RunError, match=r"cannot write .*step_00000010.pt.* No space left .* go on with --resume"):
+            run.save_checkpoint({"total_step": 10, "w": torch.zeros(2)})
+    assert files(run.path) == before
+
+
+def test_torch_reports_a_full_disk_in_its_own_way_and_so_do_we(run, monkeypatch):
+    def fail(state: object, file: object) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc:626] . unexpected pos 64 vs 0")
+
+    monkeypatch.setattr("torch.save", fail)
+    with pytest.raises(RunError, match=r"cannot write .* unexpected pos .* free or unlock the disk"):
+        run.save_checkpoint({"total_step": 10})
+    assert list(run.checkpoints.iterdir()) == []
+
+
+def test_a_run_that_cannot_be_created_is_no_run(tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr("os.replace", full_disk)
+        with pytest.raises(RunError, match=r"cannot write .*config.toml"):
+            create_run(tmp_path, config=Config(), sources={}, facts={})
+    assert files(tmp_path) == {}
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(RunError, match=r"cannot write .*file/run"):
+        create_run(tmp_path / "file" / "run", config=Config(), sources={}, facts={})
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+def test_a_log_on_a_full_disk_is_a_clear_error(run):
+    run.log_file.symlink_to("/dev/full")
+    with pytest.raises(RunError, match=r"cannot write .*log.jsonl: .*No space left"):
+        run.append_log({"total_step": 0})
+
+
+def test_the_log_loses_what_was_cut_short_and_what_will_be_done_again(run):
+    for step in range(5):
+        run.append_log({"total_step": step, "total": 0.1 * step})
+    with run.log_file.open("a") as file:
+        file.write('{"total_step": 5, "to')
+    assert [row["total_step"] for row in run.log_rows()] == [0, 1, 2, 3, 4]
+    run.cut_log(3)
+    run.append_log({"total_step": 3, "total": 7})
+    assert [json.loads(line)["total"] for line in run.log_file.read_text().splitlines()] == [0, 0.1, 0.2, 7]
+
+
+def test_a_file_is_replaced_whole_and_readable_by_others(tmp_path):
+    target = tmp_path / "file"
+    write_atomic(target, lambda file: file.write(b"one"))
+    write_atomic(target, lambda file: file.write(b"two"))
+    assert files(tmp_path) == {"file": b"two"}
+    assert target.stat().st_mode & 0o777 == 0o644
+    assert file_digest(target) == "3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3"
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1.5d", 129600)])
+def test_a_budget_is_a_number_with_a_unit(text, seconds):
+    assert parse_budget(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "h", "2", "2w", "-1h", "0s", "nanh", "infd", "two h"])
+def test_a_budget_that_is_none_is_refused(text):
+    with pytest.raises(RunError, match=re.escape(f"such as 2h; found '{text}'")):
+        parse_budget(text)
