@@ -170,7 +170,8 @@ def validated(
     try:
         return model(**values)
     except ValidationError as error:
-        first = error.errors()[0]
+        # A wrong name is told first: it is also why the right one is missing.
+        first = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
         key = ".".join(str(part) for part in first["loc"])
         prefix = "method." if where.startswith("method") else ""
         # A fault within a value, such as patch.2, comes from where the value comes from.
@@ -178,6 +179,8 @@ def validated(
         if first["type"] == "extra_forbidden":
             known = [prefix + name for name in _known_keys(model, first["loc"])]
             raise ConfigError(f"unknown key '{prefix}{key}' ({source}): {nearest(prefix + key, known)}") from None
+        if first["type"] == "missing":
+            raise ConfigError(f"key '{prefix}{key}' ({source}) is missing: set it") from None
         expected = first["msg"][0].lower() + first["msg"][1:]
         raise ConfigError(f"key '{prefix}{key}' ({source}): found {first.get('input')!r}, but {expected}") from None
 
