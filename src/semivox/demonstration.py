@@ -44,10 +44,10 @@ def demo(
         RunError: `output` holds something else already.
         KeyboardInterrupt: a signal stopped a training behind a checkpoint; the same call goes on.
     """
-    if output.exists() and any(output.iterdir()) and not (output / "split.json").exists():
+    data, split_file = output / "data", output / "split.json"
+    if output.exists() and any(output.iterdir()) and not data.exists():
         raise RunError(f"{output} holds other files: name an empty or a new folder with -o")
     started = time.monotonic()
-    data, split_file = output / "data", output / "split.json"
     say(f"{LABELLED} labelled, {UNLABELLED} unlabelled and {HELD_OUT} held-out phantom scans: {data}")
     if not split_file.exists():
         write_phantom(data, labelled=LABELLED, unlabelled=UNLABELLED, held_out=HELD_OUT)

@@ -1,0 +1,174 @@
+"""A protocol: runs once, skips what is done, goes on where it was cut, and refuses what would mix results."""
+
+import json
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from semivox import benchmarking
+from semivox.benchmarking import bench, find_data, jobs_of, read_protocol
+from semivox.errors import ConfigError, DatasetError, UnknownMethodError
+from toys import write_toy_dataset
+
+CONFIG = """
+steps = 3
+checkpoint_every = 2
+log_every = 1
+patch = [8, 8, 8]
+batch_labelled = 1
+batch_unlabelled = 1
+[net]
+filters = 2
+levels = 2
+"""
+PROTOCOL = """
+[bench]
+title = "Toys"
+data = "toys"
+config = "{config}"
+held_out = 1
+
+[[bench.run]]
+method = "supervised"
+labelled = 1
+seeds = [0, 1]
+
+[[bench.run]]
+method = "mean_teacher"
+labelled = 2
+set = {{ "method.weight" = 0.5 }}
+"""
+
+
+@pytest.fixture
+def protocol(tmp_path, monkeypatch) -> Path:
+    """Return the file of a protocol of three tiny jobs."""
+    write_toy_dataset(tmp_path / "sets" / "toys", cases=5, unlabelled=1, shape=(10, 9, 8))
+    monkeypatch.setenv("SEMIVOX_DATA", str(tmp_path / "sets"))
+    (tmp_path / "tiny.toml").write_text(CONFIG)
+    file = tmp_path / "toys.toml"
+    file.write_text(PROTOCOL.format(config=tmp_path / "tiny.toml"))
+    return file
+
+
+def changed(file: Path, old: str, new: str) -> Path:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+    return file
+
+
+def run(file: Path, **told) -> Path:
+    return bench(file, output=file.parent / "out", cache=file.parent / "cache", device="cpu", **told)
+
+
+def test_a_protocol_runs_once_goes_on_where_it_was_cut_and_ends_in_a_report(protocol, tmp_path):
+    started, rows = [], []
+
+    def stop_in_the_second_job(row, total):
+        rows.append(row)
+        if len(rows) == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def note(job, number, total):
+        started.append((job.folder.name, number, total))
+
+    with pytest.raises(KeyboardInterrupt):
+        run(protocol, on_job=note, on_row=stop_in_the_second_job)
+    output = tmp_path / "out"
+    first, second, third = "supervised-1-seed0", "mean-teacher-2-seed0", "supervised-1-seed1"
+    assert started == [(first, 0, 3), (second, 1, 3)]
+    assert (output / second / "run" / "checkpoints" / "step_00000001.pt").exists()
+    assert not (output / "report.html").exists()
+
+    before = (output / first / "scores.csv").stat().st_mtime_ns
+    started.clear()
+    rows.clear()
+    report = run(protocol, on_job=note, on_row=lambda row, total: rows.append((row["total_step"], total)))
+    assert started == [(second, 1, 3), (third, 2, 3)]
+    assert rows == [(1, 3), (2, 3), (0, 3), (1, 3), (2, 3)]
+    assert (output / first / "scores.csv").stat().st_mtime_ns == before
+    page = report.read_text()
+    assert report == output / "report.html"
+    assert "Toys" in page
+    assert "mean_teacher" in page
+    config = (output / second / "run" / "config.toml").read_text()
+    assert re.search(r"^method\.weight = 0\.5", config, re.MULTILINE)
+    assert json.loads((output / third / "masks" / "prediction.json").read_text())["seed"] == 1
+    split = json.loads((output / "split-2.json").read_text())
+    assert (split["labelled"], split["held_out"]) == (["case_00", "case_01"], ["case_03"])
+
+    started.clear()
+    run(protocol, on_job=note)
+    assert started == []
+    with pytest.raises(ConfigError, match=r"seed0 was run with set\.method\.weight = 0\.5, the protocol has 0\.7"):
+        run(changed(protocol, "0.5", "0.7"))
+    changed(protocol, "0.7", "0.5")
+    changed(tmp_path / "tiny.toml", "steps = 3", "steps = 4")
+    with pytest.raises(ConfigError, match=r"config\.steps = 3, the protocol has 4"):
+        run(protocol)
+
+
+def test_all_rows_come_with_their_first_seed_before_any_with_its_second(protocol):
+    jobs = jobs_of(read_protocol(protocol), Path("out"))
+    assert [(job.spec.method, job.seed) for job in jobs] == [("supervised", 0), ("mean_teacher", 0), ("supervised", 1)]
+    assert jobs[1].settings == {"seed": 0, "label": "mean_teacher", "method": {"weight": 0.5}}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error", "text"),
+    [
+        ("seeds", "sedes", ConfigError, r"unknown key 'sedes' .*row 1.*did you mean 'seeds'"),
+        ("held_out", "heldout", ConfigError, r"unknown key 'heldout'.*did you mean 'held_out'"),
+        ("held_out = 1", "", ConfigError, r"key 'held_out' .*is missing"),
+        ("labelled = 1", "labelled = 0", ConfigError, r"'labelled' .*row 1.*found 0"),
+        ("[0, 1]", "[1, 1]", ConfigError, r"names 'supervised-1-seed1' twice"),
+        ("[bench]", "[bnch]", ConfigError, r"expected one \[bench\] table"),
+        ("[bench]", "[bench", ConfigError, "not valid TOML"),
+        ("method.weight", "method.wieght", ConfigError, r"did you mean 'method\.weight'"),
+        ('"mean_teacher"', '"mean_techer"', UnknownMethodError, "did you mean 'mean_teacher'"),
+        ("tiny.toml", "tny.toml", ConfigError, "no config file"),
+        ('"toys"', '"toy"', ConfigError, "SEMIVOX_DATA"),
+        ("labelled = 2", "labelled = 9", DatasetError, "9"),
+    ],
+)
+def test_a_protocol_that_cannot_run_to_its_end_is_refused_before_it_starts(
+    old, new, error, text, protocol, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(benchmarking, "train", lambda *given, **options: pytest.fail("a job has started"))
+    with pytest.raises(error, match=text):
+        run(changed(protocol, old, new))
+
+
+def test_two_rows_of_one_method_and_budget_need_labels(protocol):
+    changed(protocol, '"mean_teacher"\nlabelled = 2\nset = { "method.weight" = 0.5 }', '"supervised"\nlabelled = 1')
+    with pytest.raises(ConfigError, match="twice: give one of the rows another label"):
+        jobs_of(read_protocol(protocol), Path("out"))
+    changed(protocol, '[[bench.run]]\n', '[[bench.run]]\nlabel = "control"\n')
+    assert [job.label for job in jobs_of(read_protocol(protocol), Path("out"))] == ["control", "supervised", "control"]
+
+
+def test_a_protocol_file_that_is_absent_says_so(tmp_path):
+    with pytest.raises(ConfigError, match="no protocol file"):
+        read_protocol(tmp_path / "none.toml")
+
+
+def test_data_is_found_by_path_or_below_the_named_folder(protocol, tmp_path, monkeypatch):
+    found = tmp_path / "sets" / "toys"
+    assert find_data("toys") == find_data(str(found)) == found
+    monkeypatch.delenv("SEMIVOX_DATA")
+    monkeypatch.chdir(tmp_path / "sets")
+    assert find_data("toys") == Path("toys")
+
+
+PROTOCOLS = sorted((Path(__file__).parents[1] / "benchmarks").glob("*.toml"))
+
+
+@pytest.mark.parametrize("file", PROTOCOLS, ids=lambda file: file.stem)
+def test_every_shipped_protocol_can_be_followed(file):
+    protocol = read_protocol(file)
+    for job in jobs_of(protocol, Path("nowhere")):
+        benchmarking._check(job, protocol)
