@@ -26,6 +26,9 @@ __all__ = ["Fingerprint", "Plan", "fingerprint", "make_plan", "make_recipe", "pa
 CPU_SECONDS = 3600.0
 """Time that a training on a CPU is planned for."""
 
+RECIPE = {"intensity": "strong", "optimizer": "adamw", "lr": 0.003, "weight_decay": 0.01, "schedule": "poly"}
+"""What the methods of every planned run share; chosen on the development cases that docs/results.md names."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -190,6 +193,7 @@ def plan_values(setup: Setup, grid: Grid, *, steps: int, resize: Sequence[int] |
             "levels": len(setup.strides) + 1,
             "strides": setup.strides,
         },
+        "method": RECIPE,
     }
 
 
