@@ -1,0 +1,105 @@
+"""The loop: what is logged, what is refused, what learns, and what stays on disk when it ends early."""
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from semivox.errors import RunError
+from semivox.loop import learn_only
+from semivox.run import open_run, read_checkpoint
+
+
+def names(run: Path) -> list[str]:
+    return sorted(path.name for path in open_run(run).checkpoints.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("settings", "checkpoints", "logged"),
+    [
+        ({"log_every": 5, "checkpoint_every": 3}, ["step_00000003.pt"], [0]),  # seen by the log in step 5
+        ({"log_every": 100, "checkpoint_every": 3}, ["step_00000003.pt"], [0]),  # by the checkpoint behind step 5
+        ({"log_every": 100, "checkpoint_every": 100}, [], [0]),  # by the log in the last step
+    ],
+)
+def test_a_loss_that_is_no_number_stops_the_run_with_its_step_and_term_and_the_good_checkpoint_stays(
+    settings, checkpoints, logged, train_toy, tmp_path
+):
+    with pytest.raises(RunError) as caught:
+        train_toy(tmp_path, method="toy_broken", fields={"breaks_at": 4}, settings={"steps": 8, **settings})
+    assert "step 4: the loss term 'broken' is nan; expected a finite number" in str(caught.value)
+    assert f"The last good checkpoint is {checkpoints[0] if checkpoints else 'none yet'}" in str(caught.value)
+    assert names(tmp_path) == checkpoints
+    assert [row["step"] for row in open_run(tmp_path).log_rows()] == logged
+
+
+def test_weights_that_are_no_numbers_are_never_saved(train_toy, tmp_path):
+    settings = {"checkpoint_every": 1, "log_every": 100}
+    with pytest.raises(RunError, match=r"step 0: the weights 'student.* are no longer finite .* Lower method.lr"):
+        train_toy(tmp_path, method="toy_broken", fields={"lr": 1e308, "breaks_at": 99}, settings=settings)
+    assert names(tmp_path) == []
+
+
+def test_the_log_has_the_terms_their_sum_and_the_rate_of_its_step(train_toy, tmp_path):
+    seen: list[tuple[int, int]] = []
+    fields = {"lr": 0.5, "schedule": "drop", "drops": [0.5, 0.8]}
+    train_toy(
+        tmp_path,
+        settings={"steps": 8, "log_every": 3},
+        fields=fields,
+        on_row=lambda row, total: seen.append((row["step"], total)),
+    )
+    rows = open_run(tmp_path).log_rows()
+    assert [row["step"] for row in rows] == [0, 3, 6, 7], "every third step, and the last"
+    assert [row["lr"] for row in rows] == pytest.approx([0.5, 0.5, 0.05, 0.005])
+    assert all(set(row["losses"]) == {"supervised", "consistency"} for row in rows)
+    assert all(row["total"] == sum(row["losses"].values()) for row in rows)
+    assert seen == [(0, 8), (3, 8), (6, 8), (7, 8)]
+
+
+def full_for(name: str, really_replace: Callable[..., None]) -> Callable[..., None]:
+    def replace(source: Any, target: Any) -> None:
+        if Path(target).name == name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        really_replace(source, target)
+
+    return replace
+
+
+def test_a_disk_that_fills_up_ends_the_run_and_with_room_it_goes_on(train_toy, tmp_path, monkeypatch):
+    train_toy(tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", full_for("step_00000006.pt", os.replace))
+        with pytest.raises(RunError, match=r"cannot write .*step_00000006.pt: .*No space left .* with --resume"):
+            train_toy(tmp_path / "run")
+    assert names(tmp_path / "run") == ["step_00000003.pt"], "nothing half-written, the one before untouched"
+    train_toy(tmp_path / "run", resume=True)
+    ends = [read_checkpoint(open_run(tmp_path / run).latest())["method"] for run in ("run", "whole")]
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[1])
+
+
+@pytest.mark.parametrize("name", ["split.json", "config.toml", "run.json"])
+def test_a_run_that_cannot_be_written_at_all_leaves_no_run_and_the_same_command_starts_it(
+    name, train_toy, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", full_for(name, os.replace))
+        with pytest.raises(RunError, match=rf"{name}.*No space left"):
+            train_toy(tmp_path, settings={"steps": 1})
+    assert not [path.name for path in tmp_path.rglob("*") if path.name.startswith(".") or path.name == name]
+    assert train_toy(tmp_path, settings={"steps": 1}).finished
+
+
+def test_only_the_named_submodules_learn():
+    method = nn.ModuleDict({"student": nn.Linear(1, 1), "head": nn.Linear(1, 1), "teacher": nn.Linear(1, 1)})
+    learn_only(method, ("student", "head"))
+    assert {name for name, weight in method.named_parameters() if weight.requires_grad} == {
+        "student.weight", "student.bias", "head.weight", "head.bias",
+    }  # fmt: skip
+    learn_only(method, ("head",))
+    assert {name for name, weight in method.named_parameters() if weight.requires_grad} == {"head.weight", "head.bias"}
