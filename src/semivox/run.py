@@ -7,6 +7,7 @@
         split.json         the lists of cases
         log.jsonl          one row every ``log_every`` steps
         checkpoints/       the last two, and the ends of stages that later ones start from
+        pseudo/            pseudo labels, where a method's stages relabel
 """
 
 import hashlib

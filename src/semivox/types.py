@@ -31,9 +31,10 @@ class Batch:
         case_l: (B,) int64 index into the split's labelled list.
         corner_l: (B, dims) int64 voxel of the prepared volume at the crop's first voxel; negative in padding.
         image_u: like ``image_l``; None where the stage draws no unlabelled crops, as are the other ``_u``.
-        valid_u, case_u, corner_u: as for the labelled ones.
-        label_u: (B, *spatial) int64 pseudo label, or None.
-        weight_u: (B, *spatial) float32 confidence of the pseudo label, or None.
+        valid_u, corner_u: as for the labelled ones.
+        case_u: (B,) int64 index into the stage's part of the split's unlabelled list.
+        label_u: (B, *spatial) int64 pseudo label, zero in padding; None where the stage reads none.
+        weight_u: (B, *spatial) float32 probability of that label, zero in padding; None where there is none.
         spacing: voxel size in mm along the crop's axes.
         slice_axis: the through-plane axis of a 3D crop (0, 1 or 2), counted among the spatial axes.
     """
@@ -92,9 +93,11 @@ class Stage:
         start: where its weights come from: "previous", "fresh" or the name of an earlier stage.
         trains: names of the method's submodules that learn; the rest is frozen.
         uses: which of "labels", "unlabelled", "pseudo" reach the losses.
-        pool: "all", or the index of a seeded part of the unlabelled pool.
-        relabel: None, "all" or a part: relabelled by ``predict`` when the stage ends.
-        reads: the generation of pseudo labels it trains on, or None.
+        pool: "all", or the index of a seeded part of the unlabelled pool, which has 1 + the largest index named in the
+            method's stages parts of equal size.
+        relabel: None, "all" or a part: relabelled by ``predict``, in evaluation mode, when the stage ends.
+        reads: the generation of pseudo labels it trains on, with "pseudo" in `uses`; or None. The n-th stage that
+            relabels makes generation n (from 1); in it, cases of other parts keep their newest label before.
     """
 
     name: str
