@@ -9,7 +9,6 @@ batches give the norms of d term / d weights over the student network. The heads
 import argparse
 import csv
 import tempfile
-import tomllib
 from pathlib import Path
 
 import torch
@@ -33,8 +32,7 @@ def train_to_middle(run: RunFolder, data: Path, output: Path) -> Path:
     """Train anew with the config of `run` until half of its steps are done; return the checkpoint."""
     middle = run.config.steps // 2
     Loop._must_stop = lambda self, progress: progress.step + 1 == middle  # type: ignore[method-assign]
-    settings = tomllib.loads((run.path / "config.toml").read_text())
-    train(data, output=output, split=run.split_file, config=None, settings=settings, device="cpu")
+    train(data, output=output, split=run.split_file, config=str(run.path / "config.toml"), device="cpu")
     found = sorted((output / "checkpoints").glob("step_*.pt"))
     return found[-1]
 
