@@ -48,5 +48,5 @@ class ToySelfTraining(Method):
 
     def predict(self, image: Tensor) -> Tensor:
         # Drawn, so that labels depend on the generators' state if the loop lets them.
-        noise = torch.randn(len(image), 1, 1, 1, 1, device=image.device)
-        return (5 * self.student(image) + noise).softmax(1)
+        logits = 5 * self.student(image)
+        return (logits + torch.randn(*logits.shape[:2], 1, 1, 1, device=image.device)).softmax(1)
