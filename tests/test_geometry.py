@@ -21,6 +21,13 @@ from semivox.training import train
 
 SHAPE = (32, 32, 16)
 CODES = ("LPS", "SRA", "AIL", "PSR")
+OVERFIT = """
+steps = 120
+batch_labelled = 1
+patch = [32, 32, 16]
+net = { filters = 4, levels = 3, dropout = 0.0 }
+method = { geometry = "none", intensity = "none", optimizer = "adamw", lr = 0.01 }
+"""
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:
@@ -41,19 +48,13 @@ def trained(tmp_path_factory) -> tuple[Path, np.ndarray, np.ndarray]:
     folder = tmp_path_factory.mktemp("trained")
     data = write_phantom(folder / "data", labelled=1, unlabelled=0, held_out=1, shape=SHAPE, spacing=SPACING)
     dataset = read_dataset(data)
-    settings = {
-        "steps": 100,
-        "batch_labelled": 1,
-        "patch": SHAPE,
-        "net": {"filters": 4, "levels": 3, "dropout": 0.0},
-        "method": {"geometry": "none", "intensity": "none", "optimizer": "adamw"},
-    }
+    (folder / "overfit.toml").write_text(OVERFIT)  # a config of its own, so that no plan decides anything
     outcome = train(
         data,
         output=folder / "run",
         method="supervised",
         split=make_split(dataset, labelled=1, held_out=1),
-        settings=settings,
+        config=str(folder / "overfit.toml"),
         cache=folder / "cache",
         device="cpu",
     )
