@@ -1,6 +1,7 @@
 """What every test can use; that this file is here also lets tests write ``from toys import write_toy_dataset``."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,14 @@ import pytest
 
 from toy_training import train_toy as train_on_toys
 from toys import write_toy_dataset
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_disks() -> Iterator[None]:
+    """Skip fsync: no test survives a power cut, and on a slow disk it takes longer than the toy trainings."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", lambda handle: None)
+        yield
 
 
 @pytest.fixture(scope="session")
