@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from semivox.fingerprinting import Fingerprint
-from semivox.grids import Grid, choose_grid, coarsened, divisible, downsampling, patch_within, shrunk, thickest
+from semivox.grids import Grid, choose_grid, coarsened, divisible, downsampling, patch_within, shrunk
 
 
 def pool(shapes, spacings):
@@ -57,7 +57,9 @@ def test_what_is_set_wins():
 
 
 def test_the_last_of_equal_axes_is_across_slices():
-    assert thickest(np.array([1.0, 1.0004, 1.0]), np.array([9, 9, 9])) == 2
+    assert pool([(9, 9, 9)], [(1.0, 1.0004, 1.0)]).slice_axis == 2
+    assert pool([(9, 9, 9)], [(3.0, 1.0, 1.0)]).slice_axis == 0
+    assert pool([(9, 1, 9)], [(3.0, 1.0, 1.0)]).slice_axis == 1
 
 
 def test_every_patch_length_can_be_halved_down_to_four():

@@ -108,7 +108,7 @@ class Config(_Frozen):
     resize: tuple[int, int] | None = None
     """2D only: pixels of every slice, instead of an in-plane spacing."""
     slice_axis: Literal[0, 1, 2] = 2
-    """the through-plane axis among the RAS+ axes."""
+    """the through-plane axis among the RAS+ axes; `train` takes that of the largest median spacing when unset."""
     patch: tuple[int, ...] = (112, 112, 80)
     """voxels of a training crop, and of a prediction window."""
     foreground: float = Field(1 / 3, ge=0, le=1)

@@ -57,6 +57,13 @@ class Fingerprint:
         """Per channel, whether its intensities are Hounsfield units, as its name says."""
         return tuple(is_ct(name) for name in self.channels)
 
+    @property
+    def slice_axis(self) -> int:
+        """The axis across slices: of one voxel, else of the largest median spacing; of equals the last."""
+        flat = np.median(self.shapes, axis=0) == 1
+        rank = np.where(flat, np.inf, np.round(np.median(self.spacings, axis=0), 3))
+        return int(2 - np.argmax(rank[::-1]))
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values for a JSON file."""
         return asdict(self)

@@ -42,7 +42,7 @@ class Grid:
 def choose_grid(fingerprint: Fingerprint, fixed: Mapping[str, Any]) -> tuple[Grid, list[str]]:
     """Return spacing, median shape, slice axis and dims, and the reasons for them."""
     spacings, shapes = np.array(fingerprint.spacings), np.array(fingerprint.shapes, float)
-    axis = fixed.get("slice_axis", thickest(np.median(spacings, axis=0), np.median(shapes, axis=0)))
+    axis = fixed.get("slice_axis", fingerprint.slice_axis)
     spacing = np.array(fixed.get("spacing") or target_spacing(spacings, shapes, axis))
     shape = np.median(np.round(shapes * spacings / spacing), axis=0)
     in_plane = [other for other in range(3) if other != axis]
@@ -57,12 +57,6 @@ def choose_grid(fingerprint: Fingerprint, fixed: Mapping[str, Any]) -> tuple[Gri
     if fixed.get("resize"):
         shape[in_plane] = fixed["resize"]
     return Grid(tuple(spacing.tolist()), tuple(shape.tolist()), axis, dims), [*reasons, reason]
-
-
-def thickest(spacing: np.ndarray, shape: np.ndarray) -> int:
-    """Return the axis across slices: the one with one voxel, else of the largest spacing; the last one of equals."""
-    rank = np.where(shape == 1, np.inf, np.round(spacing, 3))
-    return int(2 - np.argmax(rank[::-1]))
 
 
 def target_spacing(spacings: np.ndarray, shapes: np.ndarray, axis: int) -> list[float]:

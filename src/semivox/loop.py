@@ -132,6 +132,7 @@ class Loop:
         if state:
             for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(saved)
+            self.fabric.strategy.precision.load_state_dict(state["precision"])
         return wrapped, optimizers, rates
 
     def _progress(self, stage: str, step: int, steps: int, total_step: int) -> Progress:
@@ -205,6 +206,7 @@ class Loop:
                     **self.relabelling.place(index),
                     "method": state,
                     "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+                    "precision": self.fabric.strategy.precision.state_dict(),  # fp16: the scale of the losses
                 }
             )
         self.fabric.barrier()

@@ -4,6 +4,7 @@ import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -244,7 +245,8 @@ def _new_run(
     for known in (name, *tables):
         method_module(known)  # a table for a method that does not exist would be passed over silently
     facts_of_pool = fingerprint(dataset, lists)
-    layers: list[tuple[str, Mapping[str, Any]]] = [("method", {"method": {"name": name}})]
+    from_data = {"slice_axis": facts_of_pool.slice_axis, "method": {"name": name}}
+    layers: list[tuple[str, Mapping[str, Any]]] = [("data", from_data)]
     if not config:
         plan = make_plan(
             facts_of_pool,
@@ -271,7 +273,7 @@ def _new_run(
         "split": lists.digest,
         "sources": sources,
         "command": " ".join(["semivox", *sys.argv[1:]]),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "versions": {"semivox": version("semivox"), "python": platform.python_version(), "torch": torch.__version__},
     }
     return RunFolder(output, resolved, facts)
 
