@@ -112,9 +112,11 @@ class Stage:
     reads: int | None = None
 
 
-@dataclass(frozen=True)
 class Progress:
-    """Where a run stands, and the only source of a method's randomness.
+    """Where a run stands, and the only source of a method's randomness. Not to be changed.
+
+    A plain class like `Batch`: in mixed precision, Fabric walks through the dataclasses that a forward is given to cast
+    their tensors, and raises on a frozen one.
 
     Attributes:
         stage: name of the stage.
@@ -123,16 +125,26 @@ class Progress:
         total_step: steps of all stages done before this one.
         seed: the run's seed.
         rank: this process under DDP.
-        device: where generators live.
+        device: where generators live; the CPU by default.
+        logged: whether this step's row is logged; what is only shown need not be computed otherwise.
     """
 
-    stage: str
-    step: int
-    steps: int
-    total_step: int = 0
-    seed: int = 0
-    rank: int = 0
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    __slots__ = ("device", "logged", "rank", "seed", "stage", "step", "steps", "total_step")
+
+    def __init__(
+        self,
+        stage: str,
+        step: int,
+        steps: int,
+        total_step: int = 0,
+        seed: int = 0,
+        rank: int = 0,
+        device: torch.device | None = None,
+        logged: bool = True,
+    ) -> None:
+        self.stage, self.step, self.steps, self.total_step = stage, step, steps, total_step
+        self.seed, self.rank, self.logged = seed, rank, logged
+        self.device = torch.device("cpu") if device is None else device
 
     @property
     def fraction(self) -> float:

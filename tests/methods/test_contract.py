@@ -21,6 +21,7 @@ from crops import (
     toy_progress,
     warm,
 )
+from lightning_fabric import Fabric
 from pydantic import ValidationError
 
 from semivox.methods import list_methods, method_class, method_module
@@ -209,6 +210,20 @@ def test_losses_are_finite_and_single_precision_under_autocast(name):
         terms = run_forward(method, stage_batch(stage, dims=2), toy_progress())
     terms.total().backward()
     assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in terms.losses.values())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_passes_through_fabric_in_mixed_precision(name):
+    """As on a GPU: Fabric casts what a forward is given and what it returns."""
+    stage = all_stages(name)[0]
+    method = make_toy_method(name, dims=2)
+    freeze(method, stage)
+    fabric = Fabric(accelerator="cpu", precision="bf16-mixed")
+    wrapped, *_ = fabric.setup(method, *method.optimizers(stage))
+    terms = run_forward(wrapped, stage_batch(stage, dims=2), toy_progress(stage=stage.name))
+    fabric.backward(terms.total())
+    assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in terms.losses.values())
+    assert all(gradient.isfinite().all() for gradient in gradients(method).values())
 
 
 @pytest.mark.parametrize("name", METHODS)
