@@ -38,7 +38,7 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
 def phantom() -> tuple[np.ndarray, np.ndarray]:
     """Return a noisy image (X, Y, Z) in which a threshold finds the chamber, and the chamber."""
     label = phantom_scan(0, 0, (48, 48, 33), (1.7, 1.7, 2.5))[1]
-    noise = np.random.default_rng(0).normal(0, 10, label.shape)
+    noise = np.random.default_rng(0).normal(0, 20, label.shape)
     return (100.0 * label + noise).astype(np.float32), label
 
 
@@ -69,7 +69,8 @@ def trained(tmp_path_factory) -> tuple[Path, np.ndarray, np.ndarray]:
 def copies(image: np.ndarray, folder: Path) -> list[Path]:
     """Write copies of one scan that differ in order of axes, direction, format and noise of the header."""
     oblique = affine_of(SPACING, Rotation.from_euler("xyz", (11, -24, 17), degrees=True).as_matrix())
-    jitter = affine_of(tuple(side + 3e-6 for side in SPACING))
+    # 33 slices of 5 mm are 82.5 of 2 mm: what a header adds must not decide on 82 or 83
+    jitter = affine_of(tuple(side + 4e-5 for side in SPACING))
     return [
         save(image, folder / "plain_0000.nii.gz"),
         *(save(image, folder / f"{code.lower()}_0000.nii", code=code) for code in CODES),
@@ -86,16 +87,16 @@ def test_copies_in_other_orders_directions_and_formats_get_the_same_mask_in_thei
     net, request, phantom, tmp_path
 ):
     if net == "trained":
-        run, image, _ = request.getfixturevalue("trained")
+        run, image, label = request.getfixturevalue("trained")
     else:
-        flat = {"dims": 2, "slice_axis": 1, "patch": (24, 16)} if "2D" in net else {}
-        run = thresholding.write_run(tmp_path / "run", settings={"spacing": (2.0, 2.2, 3.0), **flat})
-        image, _ = phantom
+        flat = {"dims": 2, "slice_axis": 2, "patch": (24, 16)} if "2D" in net else {}
+        run = thresholding.write_run(tmp_path / "run", settings={"spacing": (2.0, 2.2, 2.0), **flat})
+        image, label = phantom
     files = copies(image, tmp_path / "scans")
     masks = predict([run], [tmp_path / "scans"], output=tmp_path / "masks", device="cpu")
     by_name = {path.name: path for path in masks}
     expected = values_of(by_name["plain.nii.gz"])
-    assert 0.005 < expected.mean() < 0.5
+    assert dice(expected > 0, label > 0) >= 0.8
     for file in files:
         mask = by_name[file.name.replace("_0000", "")]
         if file.suffix in (".nrrd", ".mha"):
@@ -109,12 +110,6 @@ def test_copies_in_other_orders_directions_and_formats_get_the_same_mask_in_thei
             assert_array_equal(found.affine, scan.affine)
             assert nib.aff2axcodes(found.affine) == nib.aff2axcodes(scan.affine)
             assert_array_equal(values_of(mask), expected, err_msg=file.name)
-
-
-def test_an_overfitted_net_finds_its_scan_again(trained, tmp_path):
-    run, image, label = trained
-    (mask,) = predict([run], [save(image, tmp_path / "scan.nii.gz")], output=tmp_path / "masks", device="cpu")
-    assert dice(values_of(mask) > 0, label > 0) >= 0.8
 
 
 def test_slices_three_times_as_thick_cost_no_more_than_the_way_to_their_grid_and_back(phantom, tmp_path):
