@@ -131,6 +131,20 @@ def test_the_volume_norm_divides_by_the_volumes_own_maxima(cube):
         signed(cube, norm="volume")
 
 
+@pytest.mark.parametrize("empty", [0.0, 1.0])
+def test_the_volume_norm_knows_the_foreground_beyond_a_crop(cube, empty):
+    known, valid = distances(cube)[..., :2], torch.ones(1, 7, 7, 2, dtype=torch.bool)
+    crop, options = cube[None, None, ..., :2], {"norm": "volume", "empty": empty}
+    assert not crop.any()
+    largest = torch.tensor([[[2.0, 8.0]]])
+    sdm = signed_distance(known, crop, valid, largest=largest, **options)[0, 0]
+    torch.testing.assert_close(sdm, known[0, 0, 1] / 8)
+    # No foreground in the whole volume: no distances. As in a slice without foreground of a volume that has some.
+    for most in (torch.zeros(1, 1, 2), largest):
+        sdm = signed_distance(torch.zeros_like(known), crop, valid, largest=most, **options)
+        assert (sdm == empty).all()
+
+
 def test_classes_and_items_are_mapped_one_by_one():
     masks = [blob(seed) for seed in range(4)]
     together = signed_distance(

@@ -107,6 +107,16 @@ def test_effective_rank_counts_directions_and_is_zero_at_collapse():
     assert effective_rank(cross * torch.tensor([3.0, 1.0])).item() == pytest.approx(math.exp(0.562335), rel=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(5, 3), (3, 5)])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf, 1e30])
+def test_a_rank_that_is_not_defined_is_no_number_and_no_error(shape, value):
+    z = torch.randn(shape)
+    z[1, 2] = value
+    assert effective_rank(z).isnan()
+    assert effective_rank(z[:0]).isnan()
+    assert effective_rank(torch.zeros(shape)) == 0
+
+
 def test_mean_variance_is_the_spread_of_rows():
     assert mean_variance(torch.tensor([[1.0, 5.0], [3.0, 5.0]])).item() == 0.5
     assert mean_variance(torch.zeros(0, 4)).isnan()

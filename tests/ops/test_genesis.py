@@ -32,6 +32,14 @@ def test_padding_stays_zero_and_a_constant_image_finite(change):
     assert change(torch.full(SHAPES[0], 2.0), generator()).isfinite().all()
 
 
+@pytest.mark.parametrize("change", ALL)
+def test_autocast_changes_no_number(change):
+    image = torch.randn(SHAPES[1])
+    plain = change(image, generator())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(change(image, generator()), plain)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_shuffle_moves_whole_voxels_within_their_windows(shape):
     dims = len(shape) - 2

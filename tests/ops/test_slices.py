@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
 
-from semivox.ops.slices import coarse_mask, stack_slices, valid_slices
+from semivox.ops.slices import coarse_mask, pool_slices, stack_slices, valid_slices
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -27,6 +28,26 @@ def test_a_slice_without_a_valid_voxel_is_no_slice():
     assert valid_slices(valid, 2).tolist() == [2, 4]
     assert valid_slices(valid, 0).tolist() == [1, 3, 4, 5]
     assert valid_slices(valid[:, 0], 2).tolist() == [1]  # images: the first has no valid voxel in this row
+
+
+@pytest.mark.parametrize("size", [(128, 128), (30, 30), (7, 13), (112, 80), (1, 200)])
+def test_pooled_slices_are_those_of_adaptive_average_pooling_in_value_and_gradient(size):
+    x = torch.randn(2, 3, 112, 80, requires_grad=True)
+    pooled, judge = pool_slices(x, size), F.adaptive_avg_pool2d(x, size)
+    torch.testing.assert_close(pooled, judge, rtol=0, atol=1e-5)
+    weight = torch.randn_like(judge)
+    mine, its = (torch.autograd.grad((y * weight).sum(), x)[0] for y in (pooled, judge))
+    torch.testing.assert_close(mine, its, rtol=1e-5, atol=1e-5)
+
+
+def test_pooling_by_hand_and_in_single_precision_under_autocast():
+    x = torch.tensor([[1.0, 2.0, 3.0]])
+    assert pool_slices(x, (1, 2)).tolist() == [[1.5, 2.5]]
+    assert pool_slices(x, (2, 6)).tolist() == [[1, 1, 2, 2, 3, 3]] * 2
+    x = torch.randn(2, 3, 14, 10)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = pool_slices(x, (16, 7))
+    assert torch.equal(inside, pool_slices(x, (16, 7)))
 
 
 def test_a_coarse_cell_is_valid_if_any_of_its_voxels_is():

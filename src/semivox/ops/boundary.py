@@ -37,7 +37,8 @@ def signed_distance(
     """Return the signed distance map (B, F, *spatial) of each foreground class: inside < 0 < outside, in [-1, 1].
 
     ``outside / max(outside) - inside / max(inside)``; 0 on the inner boundary and in padding, `empty` in a crop without
-    foreground, -1 in a crop of nothing else. By hand: a cube of 3^3 voxels centred in 7^3: -1 at its centre, 0 on its
+    foreground ("volume": where the distance to the foreground beyond the crop is not known either), -1 in a crop of
+    nothing else. By hand: a cube of 3^3 voxels centred in 7^3: -1 at its centre, 0 on its
     shell, 1 / sqrt(12) = .288675 beside a face, 1 in the corners.
 
     Args:
@@ -47,7 +48,8 @@ def signed_distance(
         valid: (B, *spatial) bool; voxels that count.
         norm: "crop" divides by the maxima of the crop, "volume" by `largest`.
         largest: (B, F, 2) maxima over the whole volume, for "volume".
-        empty: the map where a crop holds nothing of a class: 0 as published recipes have it, 1 as the sign says.
+        empty: the map where there is nothing of a class, in the crop ("crop") or in the whole volume, or slice where
+            distances are measured in slices ("volume"): 0 as published recipes have it, 1 as the sign says.
 
     Raises:
         ValueError: `norm` is "volume" and `largest` is missing.
@@ -63,8 +65,10 @@ def signed_distance(
         most_inside, most_outside = largest.reshape(*mask.shape[:2], 2, *(1 for _ in spatial)).unbind(2)
     else:
         raise ValueError("norm 'volume' divides by the largest distances of each volume: give `largest` (B, F, 2)")
+    nothing, all_of_it = ~within.any(spatial, keepdim=True), ~without.any(spatial, keepdim=True)
+    if norm == "volume":  # beyond the crop there is foreground where a voxel outside has a distance to it
+        nothing = nothing & (outside.amax(spatial, keepdim=True) == 0)
     tiny = torch.finfo(distances.dtype).tiny
     signed = outside / most_outside.clamp(min=tiny) - inside / most_inside.clamp(min=tiny)
     signed = signed.masked_fill(inner_boundary(mask, valid, dims=len(spatial)), 0)
-    nothing, all_of_it = ~within.any(spatial, keepdim=True), ~without.any(spatial, keepdim=True)
     return signed.masked_fill(nothing & valid, empty).masked_fill(within & all_of_it, -1).clamp(-1, 1)

@@ -71,18 +71,22 @@ def mean_variance(z: Tensor) -> Tensor:
 def effective_rank(z: Tensor) -> Tensor:
     """Return exp(entropy of the normalised singular values) of the centred rows: 0 = collapsed, at most min(N - 1, D).
 
-    By hand: the rows (1, 0), (-1, 0), (0, 1), (0, -1) spread alike in two directions: 2.
+    By hand: the rows (1, 0), (-1, 0), (0, 1), (0, -1) spread alike in two directions: 2. NaN without rows, and where
+    an entry or its square is not finite: what is only shown must not raise before the losses are looked at.
 
     Args:
         z: (N, D) one vector a row.
     """
+    if not z.numel():
+        return z.new_full((), torch.nan, dtype=torch.float32)
     with torch.autocast(z.device.type, enabled=False):
         z = _full(z)
         centred = z - z.mean(0)
         # The smaller Gram matrix has the same non-zero eigenvalues: the squares of the singular values.
         gram = centred @ centred.mT if z.shape[0] <= z.shape[1] else centred.mT @ centred
-        values = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
+        finite = gram.isfinite().all()
+        values = torch.linalg.eigvalsh(torch.where(finite, gram, 0)).clamp(min=0).sqrt()
         # Rounding spreads equal rows, and the small eigenvalues of a large matrix: neither is spread of the data.
         values = values * (values > torch.maximum(1e-3 * values.max(), 1e-5 * z.norm()))
         share = values / values.sum().clamp(min=torch.finfo(values.dtype).tiny)
-        return torch.special.entr(share).sum().exp() * (values.sum() > 0)
+        return torch.where(finite, torch.special.entr(share).sum().exp() * (values.sum() > 0), torch.nan)

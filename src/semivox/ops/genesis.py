@@ -50,19 +50,25 @@ def nonlinear_intensity(image: Tensor, generator: torch.Generator, *, valid: Ten
         generator: the only source of randomness, on the image's device.
         valid: (B, *size) bool, False in padding, which stays zero.
     """
-    keep = scan_mask(image, valid)
-    low, high = value_range(image, keep)
-    unit = ((image - low) / (high - low).clamp_min(SMALLEST)).clamp(0, 1).flatten(1)
-    inner = uniform((len(image), 2, 2), generator).sort(-1).values  # sorted control points make both coordinates rise
-    t = torch.linspace(0, 1, 257, device=image.device)
+    with torch.autocast(image.device.type, enabled=False):  # half precision would quantise the image
+        keep = scan_mask(image, valid)
+        low, high = value_range(image.float(), keep)
+        unit = ((image - low) / (high - low).clamp_min(SMALLEST)).clamp(0, 1)
+        curve = _bezier(unit.flatten(1), generator).reshape(image.shape)
+        return torch.where(keep, (low + (high - low) * curve).to(image.dtype), image)
+
+
+def _bezier(unit: Tensor, generator: torch.Generator) -> Tensor:
+    """Return `unit` (B, N), in [0, 1], through a random rising cubic Bezier curve for each item."""
+    inner = uniform((len(unit), 2, 2), generator).sort(-1).values  # sorted control points make both coordinates rise
+    t = torch.linspace(0, 1, 257, device=unit.device)
     weights = torch.stack([3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t)])
     x, y = (inner @ weights + t**3).transpose(0, 1).contiguous()  # (B, 257) each: the curve's abscissa and ordinate
     right = torch.searchsorted(x, unit).clamp(1, len(t) - 1)
     left = right - 1
     x_left, y_left = x.gather(1, left), y.gather(1, left)
     share = (unit - x_left) / (x.gather(1, right) - x_left).clamp_min(1e-12)
-    curve = y_left + share.clamp(0, 1) * (y.gather(1, right) - y_left)
-    return torch.where(keep, low + (high - low) * curve.reshape(image.shape), image)
+    return y_left + share.clamp(0, 1) * (y.gather(1, right) - y_left)
 
 
 def inpaint(image: Tensor, generator: torch.Generator, *, valid: Tensor | None = None) -> Tensor:
