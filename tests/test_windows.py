@@ -83,6 +83,14 @@ def test_mirrored_views_are_averaged_in_all_combinations():
     assert corners.sum() == 1
 
 
+def test_half_precision_is_summed_in_full():
+    """1 + 2^-9 is 1 in bf16."""
+    parts = iter([1.0, 2.0**-9])
+    options = {"patch": (4, 4, 4), "mirror": (0,)}
+    found = slide(torch.zeros(1, 4, 4, 4), lambda x: x.bfloat16().fill_(next(parts)), **options)
+    torch.testing.assert_close(found, torch.full((1, 4, 4, 4), (1 + 2.0**-9) / 2), rtol=0, atol=1e-7)
+
+
 def test_no_gradients_are_recorded():
     weight = torch.ones((), requires_grad=True)
     assert not slide(torch.ones(1, 4, 4, 4), lambda x: x * weight, patch=(4, 4, 4)).requires_grad

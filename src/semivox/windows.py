@@ -30,7 +30,7 @@ def slide(
     """Return the probabilities (K, *stored) of a whole volume, float32 on the CPU: the mean over all windows.
 
     Windows start at multiples of the stride, the last one at the volume's end, so every voxel is covered. A volume
-    smaller than the patch is padded with zeros on both sides. Sums are kept where `image` is.
+    smaller than the patch is padded with zeros on both sides. Sums are kept where `image` is, in float32 whatever `predict` returns.
 
     Args:
         image: (C, X, Y, Z), or (C, S, A, B) for a patch of two axes: then every slice is a picture of its own.
@@ -54,7 +54,7 @@ def slide(
     summed: Tensor | None = None
     for boxes in _batches(_boxes(padded.shape[1:], window, stride), batch):
         patches = torch.stack([padded[(slice(None), *box)] for box in boxes]).to(device)
-        p = _mirrored(predict, patches.view(len(boxes), -1, *patch), mirror).float().to(image.device)
+        p = _mirrored(predict, patches.view(len(boxes), -1, *patch), mirror).to(image.device)
         if summed is None:
             summed = torch.zeros((p.shape[1], *total.shape), device=image.device)
         for box, values in zip(boxes, p.view(*p.shape[:2], *window), strict=True):
@@ -63,7 +63,8 @@ def slide(
     if summed is None:
         raise GeometryError(f"an image of shape {tuple(image.shape)} has no voxels to predict")
     kept = tuple(slice(m // 2, m // 2 + s) for m, s in zip(margins, image.shape[1:], strict=True))
-    return (summed / total)[(slice(None), *kept)].cpu().contiguous()
+    summed /= total  # in place: these are the largest arrays of a prediction
+    return summed[(slice(None), *kept)].cpu().contiguous()
 
 
 def _whole_axes(
@@ -123,9 +124,9 @@ def _weight(window: Sequence[int], blend: str) -> Tensor:
 
 
 def _mirrored(predict: Predict, patches: Tensor, axes: Sequence[int]) -> Tensor:
-    """Return the mean prediction over all combinations of mirrored axes, each mirrored back."""
+    """Return the mean prediction, float32, over all combinations of mirrored axes, each mirrored back."""
     views = [[2 + axis for axis in chosen] for n in range(len(axes) + 1) for chosen in combinations(axes, n)]
-    total = predict(patches)
+    total = predict(patches).float()  # autocast may hand on bf16, in which sums lose what they add
     for flips in views[1:]:
         total = total + predict(patches.flip(flips)).flip(flips)
     return total / len(views)
