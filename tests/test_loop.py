@@ -10,9 +10,13 @@ import pytest
 import torch
 from torch import nn
 
+from semivox.data.stream import Stream
 from semivox.errors import RunError
 from semivox.loop import learn_only
+from semivox.methods import simcvd
+from semivox.ops.contrast import effective_rank
 from semivox.run import open_run, read_checkpoint
+from semivox.types import Batch
 
 
 def names(run: Path) -> list[str]:
@@ -38,6 +42,22 @@ def test_a_loss_that_is_no_number_stops_the_run_with_its_step_and_term_and_the_g
     assert [row["step"] for row in open_run(tmp_path).log_rows()] == logged
 
 
+def test_a_scan_value_that_is_no_number_stops_the_run_by_a_loss_not_by_what_is_shown(train_toy, tmp_path, monkeypatch):
+    draw = Stream.batch
+
+    def broken(stream: Stream, step: int) -> Batch:
+        batch = draw(stream, step)
+        if step == 2 and batch.image_u is not None:
+            batch.image_u[0, 0, 4, 4, 8] = torch.nan
+        return batch
+
+    monkeypatch.setattr(Stream, "batch", broken)
+    fields = {"head_sizes": [8, 4], "geometry": "none", "intensity": "none"}
+    with pytest.raises(RunError, match="step 2: the loss term 'contrast' is nan; expected a finite number"):
+        train_toy(tmp_path, method="simcvd", fields=fields)
+    assert [row["step"] for row in open_run(tmp_path).log_rows()] == [0, 1]
+
+
 def test_weights_that_are_no_numbers_are_never_saved(train_toy, tmp_path):
     settings = {"checkpoint_every": 1, "log_every": 100}
     with pytest.raises(RunError, match=r"step 0: the weights 'student.* are no longer finite .* Lower method.lr"):
@@ -60,6 +80,17 @@ def test_the_log_has_the_terms_their_sum_and_the_rate_of_its_step(train_toy, tmp
     assert all(set(row["losses"]) == {"supervised", "consistency"} for row in rows)
     assert all(row["total"] == sum(row["losses"].values()) for row in rows)
     assert seen == [(0, 8), (3, 8), (6, 8), (7, 8)]
+
+
+def test_what_is_only_shown_is_computed_for_the_logged_steps_alone(train_toy, tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(simcvd, "effective_rank", lambda z: calls.append(z.shape) or effective_rank(z))
+    settings = {"steps": 8, "log_every": 3}
+    train_toy(tmp_path, method="simcvd", settings=settings, fields={"head_sizes": [8, 4]})
+    rows = open_run(tmp_path).log_rows()
+    assert [row["step"] for row in rows] == [0, 3, 6, 7]
+    assert all(row["shown"]["slice_rank"] > 0 for row in rows)
+    assert len(calls) == 2 * 4
 
 
 def full_for(name: str, really_replace: Callable[..., None]) -> Callable[..., None]:

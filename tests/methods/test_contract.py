@@ -97,6 +97,22 @@ def test_with_weights_zero_the_student_is_the_supervised_one(name, dims):
 
 
 @pytest.mark.parametrize(("name", "stage", "dims"), UNLABELLED)
+def test_without_unlabelled_crops_every_weight_that_learns_has_a_gradient_all_the_same(name, stage, dims):
+    method = make_toy_method(name, dims=dims)
+    freeze(method, stage)
+    _, found = step_gradients(method, toy_batch(dims=dims, unlabelled=0))
+    assert found.keys() == {key for key, weight in method.named_parameters() if weight.requires_grad}  # or DDP raises
+
+
+@pytest.mark.parametrize(("name", "stage", "dims"), CASES)
+def test_a_step_that_is_not_logged_shows_nothing_and_loses_the_same(name, stage, dims):
+    method, batch = make_toy_method(name, dims=dims), stage_batch(stage, dims=dims)
+    quiet, logged = (run_forward(method, batch, toy_progress(logged=logged)) for logged in (False, True))
+    assert quiet.shown == {}
+    assert_same(quiet.losses, logged.losses)
+
+
+@pytest.mark.parametrize(("name", "stage", "dims"), UNLABELLED)
 def test_other_unlabelled_volumes_give_another_gradient(name, stage, dims):
     method = warmed(name, stage, dims)
     batch, other = stage_batch(stage, dims=dims, seed=9), stage_batch(stage, dims=dims, seed=9)

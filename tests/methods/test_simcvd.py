@@ -20,6 +20,7 @@ from semivox.methods.simcvd import Config, SimCVD
 from semivox.nets.build import MakeNet
 from semivox.ops.contrast import info_nce
 from semivox.ops.ramps import sigmoid_rampup
+from semivox.ops.slices import valid_slices
 
 PLAIN = {"geometry": "none", "intensity": "none"}
 QUIET = PLAIN | {"noise": 0.0, "alpha_dropout": 0.0}
@@ -155,6 +156,34 @@ def test_the_contrast_may_draw_fewer_slices_the_same_for_both_views():
 def test_slices_are_pooled_in_proportion_to_the_patch(patch, pool, expected):
     method = SimCVD(make_toy_net(patch=patch), Config(pool=pool, head_sizes=(4, 2)))
     assert method.head_slices.pool == expected
+
+
+def test_average_pooling_has_a_deterministic_gradient():
+    method = make_toy_method("simcvd", **QUIET)
+    with spied(method.head_slices) as heads, spied(method.head_slices.layers) as layers:
+        terms = run_forward(method, toy_batch(), toy_progress())
+    judge = torch.nn.functional.adaptive_avg_pool2d(heads[0][0], method.head_slices.pool)
+    torch.testing.assert_close(layers[0][0], judge.flatten(-2))
+    nodes, seen = [terms.losses["contrast"].grad_fn], set()
+    while nodes:
+        node = nodes.pop()
+        seen.add(node)
+        nodes += [before for before, _ in node.next_functions if before is not None and before not in seen]
+    assert {"Convolution" in type(node).__name__ for node in seen} == {True, False}
+    assert not [node for node in seen if "Adaptive" in type(node).__name__]  # torch has none for it on a GPU
+
+
+def test_slices_are_counted_before_any_network_runs(monkeypatch):
+    method = make_toy_method("simcvd")
+    with spied(method.student.encoder) as calls:
+
+        def counted(*given):
+            assert not calls  # a GPU would be waited for
+            return valid_slices(*given)
+
+        monkeypatch.setattr("semivox.methods.simcvd.valid_slices", counted)
+        run_forward(method, toy_batch(), toy_progress())
+    assert len(calls) == 2
 
 
 def test_the_teachers_heads_follow_too():

@@ -7,7 +7,9 @@ Differs from the paper:
   Views. The paper crops student's and teacher's view apart, yet Eqs. 2, 4 and 5 compare voxel by voxel. Here both share
   one random geometry and intensity; they differ by input noise, the networks' dropout and the heads' two AlphaDropout
   masks, which are always on, the teacher's too. The maps of Eq. 2 come from the noisy forward that Eq. 5 needs anyway
-  and are added to the clean crop; `noise = 0` gives the paper's views by dropout alone.
+  and are added to the clean crop; `noise = 0` gives the paper's views by dropout alone (`simcvd-la2018-dropout`).
+  Maps. The paper computes distances on the crop; here they are measured in mm once per volume, so a boundary just
+  outside the crop counts, and are divided by the crop's maxima.
   Classes. One signed distance map and one contrast for each foreground class, by shared heads, averaged. Several image
   channels: their mean is added to the map.
   Left open by the paper, chosen here: the segmentation loss (CE + Dice) / 2; the widths of the head, its ReLU and unit
@@ -40,7 +42,7 @@ from semivox.ops.dice import dice_ce, masked_mse
 from semivox.ops.ema import ema_update, make_teacher
 from semivox.ops.perturb import inpaint, local_shuffle, nonlinear_intensity, outpaint, with_noise
 from semivox.ops.ramps import sigmoid_rampup, warmup_decay
-from semivox.ops.slices import coarse_mask, stack_slices, valid_slices
+from semivox.ops.slices import coarse_mask, pool_slices, stack_slices, valid_slices
 from semivox.types import Batch, Progress, Stage, Terms
 
 EXTRAS: dict[str, Callable[..., Tensor]] = {
@@ -52,7 +54,11 @@ EXTRAS: dict[str, Callable[..., Tensor]] = {
 
 
 class Config(MethodConfig):
-    """SimCVD's fields; the defaults are the paper's, and ours where it is silent."""
+    """SimCVD's fields. The defaults of those listed in this class are the paper's, and ours where it is silent.
+
+    Augmentation (small affine, weak intensity), Nesterov's momentum and instance norm are semivox's own unless set: the
+    config `simcvd-la2018` pins turns, no intensity, plain momentum and batch norm.
+    """
 
     weight_decay: float = Field(5e-4, ge=0)
     """L2 penalty on all weights; 5e-4 as in the paper."""
@@ -91,9 +97,11 @@ class Config(MethodConfig):
     alpha_dropout: float = Field(0.1, ge=0, lt=1)
     """probability of the heads' AlphaDropout; the paper tries 0 to .5."""
     pool: int | None = Field(None, ge=1)
-    """side to which slices are pooled; None: 128 / 112 of the patch's in-plane sides, 128 where no patch is known."""
+    """side to which slices are pooled: the paper's is 128 for slices of 112 voxels; None: in the same proportion to
+    the patch's in-plane sides, 128 where no patch is known."""
     pool_kind: Literal["avg", "max"] = "avg"
-    """adaptive average or maximum pooling of slices."""
+    """average or maximum of each cell, as in adaptive pooling; "max" has no deterministic gradient on a GPU, so torch
+    refuses it there with `determinism = "strict"`."""
     head_sizes: tuple[int, ...] = (512, 256, 128)
     """widths of the head's layers; the last is the length of a slice's vector."""
     unit_length: bool = True
@@ -123,7 +131,7 @@ class SliceHead(nn.Module):
     def forward(self, slices: Tensor) -> Tensor:
         """Return the vectors; the mask is drawn anew at every call, in every mode: it is what makes a view."""
         slices = F.alpha_dropout(slices, self.config.alpha_dropout, training=True)
-        pooling = F.adaptive_avg_pool2d if self.config.pool_kind == "avg" else F.adaptive_max_pool2d
+        pooling = pool_slices if self.config.pool_kind == "avg" else F.adaptive_max_pool2d
         h = self.layers(pooling(slices, self.pool).flatten(-2)).float()
         return F.normalize(h, dim=-1) if self.config.unit_length else h
 
@@ -156,22 +164,35 @@ class SimCVD(Method):
     def forward(self, batch: Batch, progress: Progress) -> Terms:
         """Return the supervised terms and, where there are unlabelled crops, the three unsupervised ones."""
         view = self.augment(batch, progress)
+        image_u, valid_u = view.image_u, view.valid_u
+        if image_u is None or valid_u is None:
+            terms = self._supervised(view)
+            # Under DDP each step waits for a gradient of every weight that learns, and nothing else reaches this head.
+            nothing = 0 * sum(weight.sum() for weight in self.head_slices.parameters())
+            terms.losses["supervised"] = terms.losses["supervised"] + nothing
+            return terms
+        # Which slices hold a valid voxel the CPU must know: asked before any network is queued on a GPU.
+        rows = self._rows(valid_slices(valid_u, view.slice_axis), progress)
+        terms = self._supervised(view)
+        self._unsupervised(terms, image_u, valid_u, rows, view.slice_axis, progress)
+        return terms
+
+    def _supervised(self, view: Batch) -> Terms:
         out_l = self._outputs(self.student, self.head_sdm, view.image_l)
         terms = Terms({"supervised": dice_ce(out_l.logits, view.label_l, view.valid_l)})
         if self.config.sdm:
             error = masked_mse(out_l.map, self._target(view, out_l.map.shape[1]), view.valid_l)
             terms.losses["sdm"] = self.config.weight_sdm * error
-        if view.image_u is not None and view.valid_u is not None:
-            self._unsupervised(terms, view.image_u, view.valid_u, view.slice_axis, progress)
         return terms
 
-    def _unsupervised(self, terms: Terms, image: Tensor, valid: Tensor, slice_axis: int, progress: Progress) -> None:
+    def _unsupervised(
+        self, terms: Terms, image: Tensor, valid: Tensor, rows: Tensor, slice_axis: int, progress: Progress
+    ) -> None:
         config = self.config
         image_s, image_t = self._views(image, valid, progress)
         s = self._outputs(self.student, self.head_sdm, image_s)
         with torch.no_grad():
             t = self._outputs(self.teacher, self.teacher_sdm, image_t)
-        rows = self._rows(valid_slices(valid, slice_axis), progress)
         clean, mask = image.mean(1, keepdim=True), valid.unsqueeze(1)
         # The boundary-aware maps Q^ba = X + Q^sdm, zero in padding, as slices (F, N, A, B).
         h_s = self.head_slices(stack_slices((clean + s.map) * mask, slice_axis).index_select(1, rows))
@@ -188,8 +209,9 @@ class SimCVD(Method):
         terms.losses["contrast"] = others * config.weight_contrast * info_nce(h_t, h_s, config.tau)  # Eqs. 2 and 3
         terms.losses["distillation"] = others * config.weight_distillation * distillation
         terms.losses["consistency"] = ramp * config.weight_consistency * difference  # Eq. 5
-        for name, vectors in (("slice", h_s.flatten(0, 1)), ("bottleneck", v_s[positions])):
-            terms.shown |= {f"{name}_variance": mean_variance(vectors), f"{name}_rank": effective_rank(vectors)}
+        if progress.logged:
+            for name, vectors in (("slice", h_s.flatten(0, 1)), ("bottleneck", v_s[positions])):
+                terms.shown |= {f"{name}_variance": mean_variance(vectors), f"{name}_rank": effective_rank(vectors)}
 
     def _outputs(self, net: Net, head_sdm: nn.Module | None, image: Tensor) -> Outputs:
         features = net.encode(image)
