@@ -32,7 +32,7 @@ __all__ = [
     "prepare_label", "restore_probabilities",
 ]  # fmt: skip
 
-VERSION = 1  # of what this file computes: a higher one leaves old cache entries unused
+VERSION = 2  # of what this file computes: a higher one leaves old cache entries unused
 THICK = 3.0  # above this ratio of spacings a slice says little about its neighbours
 POINTS = 10_000  # foreground voxels kept per class: enough for crops to be centred on
 
