@@ -69,7 +69,8 @@ def test_a_teacher_and_a_second_stream_cost_memory_and_time():
     assert step_seconds(both, "cpu") == pytest.approx(step_seconds(alone, "cpu") * (12 + 2) / 6)
 
 
-def test_the_cache_holds_images_as_floats_and_labels_as_bytes():
+def test_the_cache_holds_images_as_floats_labels_as_bytes_and_maps_as_halves():
     shapes = [(10, 10, 10), (20, 10, 10)]
     assert cache_bytes(shapes, channels=2, labelled=1) == 2 * 4 * 3000 + 1000
     assert math.isclose(cache_bytes(shapes, channels=1, labelled=0), 12000)
+    assert cache_bytes(shapes, channels=1, labelled=1, maps=4) == 12000 + 1000 + 4 * 2 * 1000

@@ -19,13 +19,14 @@ FLOOR_1 = {"errors", "types", "ops", "metrics"}
 NEEDS_NOTHING = {"errors"}
 FLOOR_2 = {"nets", "data", "run", "config", "windows"}
 SCORING = {"evaluation", "summary", "scores", "comparison", "tables", "figures", "reporting"}
-PLANNING = {"planning", "costs", "fingerprinting", "grids"}
+PLANNING = {"planning", "capacity", "costs", "fingerprinting", "grids"}
 ALLOWED = {
     "errors": set(),
     "types": set(),
     "metrics": set(),
     "ops": {"errors", "ops"},
-    "config": {"errors"},
+    "toml": {"errors"},
+    "config": {"errors", "toml"},
     "run": {"config", "errors"},
     "windows": {"errors", "types"},
     "nets": {"nets"} | FLOOR_1,

@@ -111,6 +111,8 @@ def test_what_falls_short_is_warned_of():
 def test_the_cache_is_counted_at_the_planned_spacing_with_a_byte_for_each_labelled_voxel():
     voxels = math.prod(SHAPE)
     assert plan(PHANTOM).cache == 24 * voxels * 4 + 4 * voxels
+    with_maps = plan(PHANTOM, needs=frozenset({"distances"})).cache
+    assert with_maps == plan(PHANTOM).cache + 4 * voxels * 4, "inside and outside, two bytes each"
 
 
 def test_a_folder_is_planned_in_one_call_and_read_as_text(tmp_path):
@@ -119,7 +121,17 @@ def test_a_folder_is_planned_in_one_call_and_read_as_text(tmp_path):
     assert "dims = 3" in text
     assert 'net.name = "vnet"' in text
     assert "# 4 scans" in text
+    assert "warning: disk" not in text
     assert "within a factor of four" in text
+
+
+def test_a_cache_that_does_not_fit_on_its_disk_is_told_before_its_folder_is_there(tmp_path, monkeypatch):
+    folder = write_toy_dataset(tmp_path / "toy", cases=4, unlabelled=1)
+    asked = []
+    monkeypatch.setattr("shutil.disk_usage", lambda there: asked.append(there) or type("Usage", (), {"free": 10**4}))
+    made = plan_dataset(folder, memory=10**9, device="cpu", cache=tmp_path / "disk" / "cache")
+    assert any(line.startswith("disk: about") and "--cache" in line for line in made.warnings)
+    assert asked == [tmp_path], "the nearest folder that exists"
 
 
 @pytest.mark.parametrize(

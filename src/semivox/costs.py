@@ -125,7 +125,10 @@ def step_seconds(setup: Setup, device: Device) -> float:
     return forwards * forward_flops(setup) / FLOPS[device, setup.dims]
 
 
-def cache_bytes(shapes: Sequence[Sequence[float]], *, channels: int, labelled: int) -> int:
-    """Return the bytes of prepared scans of these shapes, the first `labelled` of them with a label, at most."""
+def cache_bytes(shapes: Sequence[Sequence[float]], *, channels: int, labelled: int, maps: int = 0) -> int:
+    """Return the bytes of prepared scans of these shapes, the first `labelled` of them with a label, at most.
+
+    `maps` of two bytes a voxel lie beside every label: two per foreground class where a method needs distances.
+    """
     voxels = [math.prod(shape) for shape in shapes]
-    return int(4 * channels * sum(voxels) + sum(voxels[:labelled]))
+    return int(4 * channels * sum(voxels) + (1 + 2 * maps) * sum(voxels[:labelled]))

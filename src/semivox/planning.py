@@ -6,15 +6,15 @@ memory is that of a student, a teacher and two streams; a plan for a CPU is smal
 """
 
 import json
-import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from semivox.capacity import ELSEWHERE, SHRINK, chosen_device, device_memory, free_disk, parse_memory, short_of
 from semivox.config import flatten
 from semivox.costs import Device, Setup, cache_bytes, step_memory, step_seconds
+from semivox.data.caching import default_cache
 from semivox.data.dataset import read_dataset
 from semivox.data.splitting import training_split
 from semivox.errors import ConfigError
@@ -91,6 +91,8 @@ def plan_dataset(
     memory: int | None = None,
     unlabelled: Path | None = None,
     device: str = "auto",
+    needs: frozenset[str] = frozenset(),
+    cache: Path | None = None,
 ) -> Plan:
     """Return a plan for a data folder; see `make_plan`.
 
@@ -103,9 +105,11 @@ def plan_dataset(
         fingerprint(dataset, lists),
         method=method,
         memory=memory,
-        device="cuda" if device.startswith("cuda") or (device == "auto" and has_cuda()) else "cpu",
+        device=chosen_device(device),
         labelled=len(lists.labelled),
         unlabelled=len(lists.unlabelled),
+        needs=needs,
+        disk=free_disk(cache or default_cache()),
     )
 
 
@@ -117,6 +121,7 @@ def make_plan(
     device: Device = "cpu",
     labelled: int,
     unlabelled: int,
+    needs: frozenset[str] = frozenset(),
     fixed: Mapping[str, Any] | None = None,
     disk: int | None = None,
 ) -> Plan:
@@ -129,6 +134,7 @@ def make_plan(
         device: where training runs.
         labelled: cases of the pool with a label.
         unlabelled: cases of the pool without.
+        needs: what the method needs beyond crops: "distances" take room on the disk.
         fixed: config values, nested, that the user has set: the rest is planned around them.
         disk: bytes free where the cache will lie, for a warning.
 
@@ -154,15 +160,18 @@ def make_plan(
     available = device_memory(device) if memory is None else memory
     setup = fitted(largest, grid, memory=available, device=device, fixed=fixed)
     cached = cache_bytes(
-        cached_shapes(fingerprint, grid, fixed.get("resize")), channels=setup.channels, labelled=labelled
+        cached_shapes(fingerprint, grid, fixed.get("resize")),
+        channels=setup.channels,
+        labelled=labelled,
+        maps=2 * (setup.classes - 1) if "distances" in needs else 0,
     )
     seconds = step_seconds(setup, device)
     most = int(CPU_SECONDS / seconds) if device == "cpu" else limits.steps
     steps = fixed.get("steps", max(200, min(limits.steps, most // 100 * 100)))
     warnings = [
         *coarsening_warnings(fine, grid),
-        *short_of("memory", step_memory(setup, device), available, "give more with --memory, or set a smaller patch"),
-        *short_of("disk", cached, disk, "put the cache elsewhere with --cache or SEMIVOX_CACHE"),
+        *short_of("memory", step_memory(setup, device), available, SHRINK),
+        *short_of("disk", cached, disk, ELSEWHERE),
         *coverage_warnings(setup.patch, grid),
         *pool_warnings(method, labelled, unlabelled),
     ]
@@ -232,13 +241,6 @@ def coarsening_warnings(fine: Grid, grid: Grid) -> list[str]:
     return [f"on a CPU scans are resampled {change}, so that a patch covers half of a scan: for detail, train on a GPU"]
 
 
-def short_of(what: str, needed: int, available: int | None, remedy: str) -> list[str]:
-    """Return a warning where something is short."""
-    if available is None or needed <= available:
-        return []
-    return [f"{what}: about {needed / 1e9:.1f} GB are needed, {available / 1e9:.1f} GB are there: {remedy}"]
-
-
 def coverage_warnings(patch: Sequence[int], grid: Grid) -> list[str]:
     """Return a warning where the patch sees less than a quarter of a scan along an axis."""
     share = min(length / shape for length, shape in zip(patch, grid.crop_shape, strict=True))
@@ -256,34 +258,3 @@ def pool_warnings(method: str, labelled: int, unlabelled: int) -> list[str]:
     if unlabelled == 0 and method != "supervised":
         warnings.append(f"no unlabelled case for method {method}: add scans to imagesUn or with --unlabelled")
     return warnings
-
-
-def device_memory(device: Device) -> int:
-    """Return the bytes that training may take: nine tenths of the GPU's memory, or half of the main memory."""
-    if device == "cuda":
-        import torch
-
-        return int(0.9 * torch.cuda.get_device_properties(0).total_memory)
-    return int(0.5 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-
-
-def has_cuda() -> bool:
-    """Return whether torch sees a GPU."""
-    import torch
-
-    return torch.cuda.is_available()
-
-
-def parse_memory(text: str | None) -> int | None:
-    """Return the bytes of an amount such as ``10GB`` or ``512 MB``; None for None.
-
-    Raises:
-        ConfigError: no such amount.
-    """
-    if text is None:
-        return None
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT])(i?)B?\s*", text, re.IGNORECASE)
-    if not match:
-        raise ConfigError(f"memory takes a number with MB, GB or GiB, such as 10GB; found '{text}'")
-    power = "KMGT".index(match[2].upper()) + 1
-    return int(float(match[1]) * (1024 if match[3] else 1000) ** power)

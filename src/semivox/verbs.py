@@ -101,15 +101,22 @@ def plan(
     method: Annotated[str, typer.Option(help="see `semivox methods`")] = "mean_teacher",
     memory: Annotated[str | None, typer.Option(help="of the device, such as 10GB; else what it has")] = None,
     unlabelled: Unlabelled = None,
+    cache: Cache = None,
     device: Device = "auto",
 ) -> None:
     """Choose spacing, patch, net, batch and steps, and predict memory, disk and time."""
-    from semivox.methods import method_module
+    from semivox.methods import method_class, method_module
     from semivox.planning import parse_memory, plan_dataset
 
-    method_module(method)  # a plan knows methods by name only
     made = plan_dataset(
-        data, split=split, method=method, memory=parse_memory(memory), unlabelled=unlabelled, device=device
+        data,
+        split=split,
+        method=method,
+        memory=parse_memory(memory),
+        unlabelled=unlabelled,
+        device=device,
+        needs=method_class(method_module(method)).needs,  # a plan knows methods by name only
+        cache=cache,
     )
     print(made.text())
 

@@ -33,6 +33,21 @@ def test_an_entry_is_made_once_and_mapped_afterwards(tmp_path):
     assert cache_size(tmp_path) == sum(path.stat().st_size for path in (tmp_path / "key").iterdir()) > 0
 
 
+def test_a_file_that_vanishes_while_the_cache_is_measured_counts_nothing(tmp_path, monkeypatch):
+    (tmp_path / "stays").write_bytes(b"abc")
+    (tmp_path / "vanishes").write_bytes(b"abc")
+    really_stat = os.stat
+
+    def stat(path, **options):
+        if str(path).endswith("vanishes"):
+            raise FileNotFoundError(path)
+        return really_stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", stat)
+    assert cache_size(tmp_path) == 3
+    assert cache_size(tmp_path / "absent") == 0
+
+
 @pytest.mark.parametrize("damage", ["truncated", "missing", "list", "other"])
 def test_a_spoilt_entry_is_made_again(tmp_path, damage):
     cached(tmp_path, "key", make)

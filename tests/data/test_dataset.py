@@ -87,6 +87,7 @@ def test_an_unknown_case_is_refused_with_the_nearest_name(tmp_path):
         ({"labels": {"background": 0, "a": 1, "ignore": 1}}, "a name or value twice"),
         ({"labels": {"background": 0, "a": 1.5}}, "'a': 1.5, expected one whole number per class"),
         ({"labels": None}, "'labels': found None"),
+        ({"labels": {str(n): n for n in range(256)}}, "'labels': found 256 classes, expected at most 255"),
         ({"channel_names": {"1": "MRI"}}, "'channel_names': found {'1': 'MRI'}"),
         ({"file_ending": ".png"}, "'file_ending': found '.png'"),
         ({"spacing_is_nominal": "yes"}, "'spacing_is_nominal': found 'yes'"),

@@ -9,6 +9,7 @@ from semivox.data.faults import Fault
 from semivox.data.formats import ENDINGS
 
 FILE = "dataset.json"
+MOST_CLASSES = 255  # a prepared label is a byte, of which 255 says that nobody labelled the voxel
 _EXAMPLE = '{"channel_names": {"0": "MRI"}, "labels": {"background": 0, "liver": 1}}'
 
 
@@ -109,6 +110,8 @@ def _known(pairs: list[tuple[str, int]], path: Path, faults: list[Fault]) -> tup
         faults.append(_fault(path, "'labels'", f"a name or value twice in {pairs}", "each once"))
     elif len(values) < 2 or 0 not in values.values() or min(values.values()) < 0:
         faults.append(_fault(path, "'labels'", str(values), "0 for the background and a value above 0 per class"))
+    elif len(values) > MOST_CLASSES:
+        faults.append(_fault(path, "'labels'", f"{len(values)} classes", f"at most {MOST_CLASSES}", "join some"))
     return values, ignore
 
 
