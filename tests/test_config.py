@@ -1,5 +1,6 @@
 """Values from plan, file and command line become one config, and every fault is one line with the nearest key."""
 
+import math
 import tomllib
 
 import pytest
@@ -141,12 +142,26 @@ def test_the_text_of_a_config_reads_back_as_the_same_config():
         net={"strides": ((2, 2, 1),), "levels": 2, "options": {"act": "relu", "deep": {"blocks": [1, 2]}}},
         method={"name": "simcvd", "lr": 1e-7, "head_sizes": [8, 4], "sdm": False},
         stages={"train": {"steps": 3, "batch_unlabelled": 0}},
-        prepare={"clip": (-100.0, 1e20)},
+        prepare={"clip": (-math.inf, 1e20)},
     )
     text = config_text(config, {"patch": "--set"})
     assert resolve_config([("text", tomllib.loads(text))])[0] == config
     assert "patch = [8, 8, 16]  # --set\n" in text
     assert "seed = 0  # default\n" in text
+
+
+def test_arguments_of_a_monai_net_read_back_whatever_they_nest():
+    options = {"act": ["prelu", {"num_parameters": 1, "odd key": {"": [[1, 2], ["a\x7f\t"]]}}], "ü": [float("-inf")]}
+    config = resolve_config([("--set", {"net": {"name": "UNet", "options": options}})])[0]
+    read = tomllib.loads(config_text(config, {}))
+    assert read["net"]["options"] == options
+    assert resolve_config([("text", read)])[0] == config
+
+
+def test_what_toml_cannot_say_is_refused_and_not_dropped():
+    config = Config(net={"options": {"act": ["relu", None]}})
+    with pytest.raises(ConfigError, match=r"'net\.options\.act': found None"):
+        config_text(config, {})
 
 
 def test_values_that_may_be_unset_are_unset_by_default_so_that_a_text_may_leave_them_out():

@@ -4,7 +4,6 @@ Later sources win: field defaults < plan < ``--config`` < ``--set``. The method'
 by the method's Config, which the loop knows and this file does not.
 """
 
-import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -14,12 +13,13 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from semivox.errors import ConfigError, nearest
+from semivox.toml import key_text, value_text
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="constants")
 
 
 class NetConfig(_Frozen):
@@ -253,7 +253,7 @@ def config_text(config: BaseModel, sources: Mapping[str, str]) -> str:
     for key, value in flatten(config.model_dump(mode="json")).items():
         if value is None:
             continue
-        lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}  # {sources.get(key, 'default')}")
+        lines.append(f"{key_text(key)} = {value_text(value, where=key)}  # {sources.get(key, 'default')}")
     return "\n".join(lines) + "\n"
 
 

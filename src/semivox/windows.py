@@ -30,7 +30,8 @@ def slide(
     """Return the probabilities (K, *stored) of a whole volume, float32 on the CPU: the mean over all windows.
 
     Windows start at multiples of the stride, the last one at the volume's end, so every voxel is covered. A volume
-    smaller than the patch is padded with zeros on both sides. Sums are kept where `image` is, in float32 whatever `predict` returns.
+    smaller than the patch is padded with zeros on both sides. Sums are kept where `image` is, in float32 whatever
+    `predict` returns.
 
     Args:
         image: (C, X, Y, Z), or (C, S, A, B) for a patch of two axes: then every slice is a picture of its own.

@@ -1,0 +1,45 @@
+"""TOML: keys and values as text that `tomllib` reads back as they were."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from semivox.errors import ConfigError
+
+
+def key_text(key: str) -> str:
+    """Return a dotted key; parts with anything but letters, digits, - and _ are quoted."""
+    return ".".join(map(_bare_or_quoted, key.split(".")))
+
+
+def value_text(value: Any, *, where: str) -> str:
+    """Return a value on one line: a number, a truth value, a string, or a list or table of such.
+
+    Args:
+        value: to write.
+        where: its key, for the error.
+
+    Raises:
+        ConfigError: None, for which TOML has no word, or a value of another kind.
+    """
+    if isinstance(value, Mapping):
+        pairs = (f"{_bare_or_quoted(key)} = {value_text(item, where=where)}" for key, item in value.items())
+        return "{" + ", ".join(pairs) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(value_text(item, where=where) for item in value) + "]"
+    if isinstance(value, float):
+        return repr(value)  # inf and nan are words of TOML, but not those of JSON
+    if isinstance(value, bool | int):
+        return json.dumps(value)
+    if isinstance(value, str):
+        return _quoted(value)
+    raise ConfigError(f"key '{where}': found {value!r}, expected what TOML can write; leave it out or give another")
+
+
+def _bare_or_quoted(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _quoted(key)
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON lets DEL pass, TOML does not
