@@ -136,8 +136,9 @@ class Loop:
         return wrapped, optimizers, rates
 
     def _progress(self, stage: str, step: int, steps: int, total_step: int) -> Progress:
-        fabric = self.fabric
-        return Progress(stage, step, steps, total_step, self.run.config.seed, fabric.global_rank, fabric.device)
+        fabric, config = self.fabric, self.run.config
+        logged = step % config.log_every == 0 or step + 1 == steps
+        return Progress(stage, step, steps, total_step, config.seed, fabric.global_rank, fabric.device, logged)
 
     def _set_start(self, index: int, stage: Stage) -> None:
         """Give the method the weights that a stage starts from."""
@@ -155,8 +156,7 @@ class Loop:
         self.fabric.barrier()
 
     def _log(self, progress: Progress, terms: Terms, optimizers: list[Optimizer], seconds: float) -> None:
-        last = progress.step + 1 == progress.steps
-        if progress.step % self.run.config.log_every and not last:
+        if not progress.logged:
             return
         self._refuse_nan()
         losses = _numbers(terms.losses)
