@@ -99,6 +99,12 @@ def test_configs_are_shipped_and_an_unknown_one_names_the_nearest():
         read_config("la2018-smal")
 
 
+def test_simcvd_by_dropout_alone_is_the_published_setting_without_noise():
+    published, alone = read_config("simcvd-la2018"), read_config("simcvd-la2018-dropout")
+    assert alone["methods"]["simcvd"].pop("noise") == 0
+    assert alone == published
+
+
 def test_a_method_sees_the_shared_fields_and_its_own_table_and_no_other():
     file = {"steps": 5, "method": {"lr": 0.1, "tau": 1}, "methods": {"a": {"tau": 2}, "b": {"tau": 3, "pool": 4}}}
     assert for_method(file, "a") == {"steps": 5, "method": {"lr": 0.1, "tau": 2}}

@@ -1,7 +1,7 @@
 """Toy trainings, one for each argument, whose every process keeps its own last weights: for several ranks at once.
 
-``torchrun --nproc-per-node 2 toy_ranks.py '{"data": ..., "output": ..., "cache": ...}'`` leaves ``OUTPUT_rank_0.pt`` and
-``OUTPUT_rank_1.pt`` beside the run.
+``torchrun --nproc-per-node 2 toy_ranks.py '{"data": ..., "output": ..., "cache": ...}'`` leaves
+``OUTPUT_rank_0.pt`` and ``OUTPUT_rank_1.pt`` beside the run.
 """
 
 import json
@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from toy_training import train_toy
 
 from semivox.loop import Loop
+from toy_training import train_toy
 
 really_save = Loop._save
 
