@@ -148,6 +148,12 @@ MISTAKES = {
     "scan": (["predict", "data/imagesTr/case_00_000.nii.gz", "-o", "masks"], "did you mean 'case_00_0000.nii.gz'?"),
     "run": (["predict", "data", "data", "-o", "masks"], "no run folder"),
     "value": (["train", "data", "-o", "run", "--set", "steps=many"], "'steps'"),
+    "list without names": (
+        ["split", "data", "--labelled-list", "empty.txt", "-o", "s.json"], "empty.txt: found no name in it",
+    ),
+    "list and number": (
+        ["split", "data", "--held-out", "0", "--held-out-list", "empty.txt", "-o", "s.json"], "found both --held-out 0",
+    ),
     "number": (["split", "data", "--labelled", "two", "-o", "s.json"], "'--labelled'"),
     "argument": (["train"], "data"),
     "budget": (["train", "data", "-o", "run", "--budget", "2 hours"], "such as 2h"),
@@ -160,6 +166,7 @@ MISTAKES = {
 def test_a_mistake_gives_one_line_that_names_the_nearest_and_exit_code_2(mistake, semivox, tmp_path):
     write_toy_dataset(tmp_path / "data", cases=3, unlabelled=1, shape=(10, 9, 8))
     Path("split.json").write_text("{}")
+    Path("empty.txt").write_text("\n")
     words, hint = MISTAKES[mistake]
     code, out, err = semivox(*words)
     assert (code, out) == (2, "")

@@ -250,7 +250,7 @@ def test_values_that_dataset_json_does_not_name_are_refused(folders: Folders) ->
         ({"tolerance": -1}, ConfigError, "tolerance: found -1"),
         ({"cases": ["a", "z"]}, DatasetError, r"no label of z \(1 of 2"),
         ({"cases": []}, DatasetError, "found an empty list"),
-        ({"cases": Path("absent.txt")}, DatasetError, "absent.txt: found no such file"),
+        ({"cases": Path("absent.txt")}, DatasetError, "absent.txt: found no list of cases"),
     ],
 )
 def test_options_that_cannot_be_followed_are_refused(
@@ -290,6 +290,9 @@ def test_the_summary_says_how_it_was_scored_and_copies_what_predict_wrote(folder
     assert (summary["masks"], summary["labels"]) == (str(folders.masks.resolve()), str(folders.labels.resolve()))
     expected = score_masks(boxes(liver=2), boxes(liver=3), SPACING, hd95="max")
     assert rows[0]["hd95_mm"] == pytest.approx(expected.hd95, rel=1e-6)
+    (folders.masks / "prediction.json").write_text('[["method", "simcvd"]]')
+    with pytest.raises(DatasetError, match=r"prediction\.json: found no JSON object"):
+        folders.evaluate()
 
 
 def test_scoring_loads_no_torch() -> None:

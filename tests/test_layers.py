@@ -44,7 +44,7 @@ ALLOWED = {
     },
     "prediction": {"building", "config", "data", "errors", "run", "windows"},
     "console": set(),
-    "arguments": {"errors"},
+    "arguments": {"data", "errors"},
     **{name: SCORING | {"data", "run", "metrics", "errors"} for name in SCORING},
     **{name: PLANNING | {"data", "run", "config", "errors", "nets", "metrics"} for name in PLANNING},
 }

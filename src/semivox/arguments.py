@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from semivox.errors import DatasetError
+from semivox.errors import ConfigError, DatasetError
 
 
 def existing(given: Any) -> Any:
@@ -34,6 +34,20 @@ def file_argument(help: str) -> Any:
 def file_option(*words: str, help: str) -> Any:
     """Return an option that names a file."""
     return typer.Option(*words, help=help, callback=existing)
+
+
+def number_or_names(option: str, number: int | None, file: Path | None) -> int | list[str] | None:
+    """Return how many cases are wanted, or which: those that a file lists, one a line.
+
+    Raises:
+        ConfigError: both are given.
+        DatasetError: the file cannot be read, or names no case.
+    """
+    from semivox.data.splitting import read_names
+
+    if number is not None and file is not None:
+        raise ConfigError(f"found both {option} {number} and {option}-list {file}, expected one of them: leave one out")
+    return read_names(file) if file else number
 
 
 Data = Annotated[Path, file_argument("nnU-Net or Medical Decathlon folder")]

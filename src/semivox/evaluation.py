@@ -19,7 +19,7 @@ import numpy as np
 
 from semivox.data.description import Description, read_description
 from semivox.data.faults import sentences
-from semivox.data.splitting import Split, read_split
+from semivox.data.splitting import Split, read_names, read_split
 from semivox.data.volume import Volume, bare_name, disagreements, ending, read_label
 from semivox.errors import ConfigError, DatasetError, GeometryError, RunError
 from semivox.metrics import HD95_DEFINITIONS, Scores, failed_scores, score_masks
@@ -180,9 +180,7 @@ def _listed(cases: Split | Path | Sequence[str]) -> list[str]:
     if isinstance(cases, Split):
         return list(cases.held_out)
     if isinstance(cases, Path | str):
-        if not Path(cases).is_file():
-            raise DatasetError(f"{cases}: found no such file, expected a split.json or a list of case names")
-        cases = Path(cases).read_text(encoding="utf-8").split()
+        cases = read_names(Path(cases))
     return list(dict.fromkeys(cases))
 
 
@@ -197,11 +195,14 @@ def _read_prediction(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError(f"{type(found).__name__} {found!r:.40}")
+    except (OSError, ValueError) as error:
         raise DatasetError(
             f"{path}: found no JSON object ({error}), expected that of 'semivox predict'; predict again or remove it"
         ) from error
+    return found
 
 
 def _case_rows(case: str, mask_file: Path | None, label_file: Path, dataset: Description, rules: Rules) -> list[Row]:

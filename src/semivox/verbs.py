@@ -17,6 +17,7 @@ from semivox.arguments import (
     Unlabelled,
     file_argument,
     file_option,
+    number_or_names,
 )
 
 app = typer.Typer(
@@ -73,7 +74,7 @@ def split(
     output: Output,
     labelled: Annotated[int | None, typer.Option(help="number of labelled cases; else all")] = None,
     labelled_list: Annotated[Path | None, file_option(help="file with one labelled case a line")] = None,
-    held_out: Annotated[int, typer.Option(help="number of held-out cases")] = 0,
+    held_out: Annotated[int | None, typer.Option(help="number of held-out cases; else none")] = None,
     held_out_list: Annotated[Path | None, file_option(help="file with one held-out case a line")] = None,
     patients: Annotated[str | None, typer.Option(help="regular expression: equal matches are one patient")] = None,
     seed: Annotated[int | None, typer.Option(help="draw at random; else the first and the last in order")] = None,
@@ -84,8 +85,8 @@ def split(
 
     lists = make_split(
         read_dataset(data),
-        labelled=_names(labelled_list) or labelled,
-        held_out=_names(held_out_list) or held_out,
+        labelled=number_or_names("--labelled", labelled, labelled_list),
+        held_out=number_or_names("--held-out", held_out, held_out_list) or 0,
         patients=patients,
         seed=seed,
     )
@@ -291,7 +292,3 @@ def methods(name: Annotated[str | None, typer.Argument(help="show its card and i
     from semivox.cards import describe_method, describe_methods
 
     print(describe_method(name) if name else describe_methods())
-
-
-def _names(file: Path | None) -> list[str] | None:
-    return file.read_text().split() if file else None

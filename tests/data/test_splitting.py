@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from semivox.data.dataset import Case, Dataset, read_dataset
-from semivox.data.splitting import Split, check_split, make_split, read_split, with_unlabelled, write_split
+from semivox.data.splitting import (
+    Split,
+    check_split,
+    make_split,
+    read_names,
+    read_split,
+    with_unlabelled,
+    write_split,
+)
 from semivox.data.volume import content_hash, read_image
 from semivox.errors import DatasetError, RunError
 from toys import write_toy_dataset
@@ -150,3 +158,17 @@ def test_a_patient_on_both_sides_of_a_split_is_refused_unlabelled_scans_included
     with pytest.raises(DatasetError, match="b2: patient 'b' is on both sides: found 'b1' in the pool"):
         check_split(Split(names("a1"), names("b1"), names("b2"), patients=r"^\w"), dataset)
     check_split(Split(names("a1"), (), names("b1 b2"), patients=r"^\w"), dataset)
+
+
+def test_a_list_names_one_case_a_line_spaces_within_and_a_byte_order_mark_before(tmp_path):
+    file = tmp_path / "cases.txt"
+    file.write_bytes(b"\xef\xbb\xbfcase 1\r\n\r\n  case 2\t\r\n")
+    assert read_names(file) == ["case 1", "case 2"]
+
+
+@pytest.mark.parametrize(("content", "found"), [(b"\n \n", "no name"), (b"\xff\xfe", "no list"), (None, "no list")])
+def test_a_list_without_a_name_is_refused_and_never_means_all_cases(tmp_path, content, found):
+    if content:
+        (tmp_path / "cases.txt").write_bytes(content)
+    with pytest.raises(DatasetError, match=f"cases.txt: found {found}"):
+        read_names(tmp_path / "cases.txt")

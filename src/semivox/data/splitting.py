@@ -196,6 +196,22 @@ def read_split(path: Path, dataset: Dataset | None = None) -> Split:
     return split
 
 
+def read_names(path: Path) -> list[str]:
+    """Return the case names of a text file, one a line; blank lines say nothing.
+
+    Raises:
+        DatasetError: the file cannot be read, or names no case.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path}: found no list of cases ({error}), expected text with one name a line") from error
+    names = [line.strip() for line in lines if line.strip()]
+    if not names:
+        raise DatasetError(f"{path}: found no name in it, expected one case a line; fill the list or do not give it")
+    return names
+
+
 def _parsed(content: Any, path: Path) -> Split:
     if not isinstance(content, dict) or not isinstance(content.get("labelled"), list):
         raise DatasetError(
