@@ -203,6 +203,7 @@ class Loop:
                     "stage": index,
                     "step": step,
                     "total_step": total_step,
+                    "steps": self.steps,  # of all stages: who predicts knows whether the run is at its end
                     **self.relabelling.place(index),
                     "method": state,
                     "optimizers": [optimizer.state_dict() for optimizer in optimizers],
