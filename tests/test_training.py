@@ -93,7 +93,7 @@ def test_a_table_for_a_method_that_does_not_exist_is_no_silent_typo(toy_data, tm
     file = tmp_path / "mine.toml"
     file.write_text("[methods.simcdv]\ntau = 0.25\n")
     with pytest.raises(UnknownMethodError, match="no method 'simcdv': did you mean 'simcvd'"):
-        train(toy_data, output=tmp_path / "run", method="supervised", config=str(file))
+        train_on(toy_data, tmp_path / "run", cache=tmp_path / "cache", config=str(file))
 
 
 def test_the_pool_is_checked_before_training(toy_data, tmp_path):
