@@ -1,0 +1,52 @@
+"""Golden curves: the losses of ten steps on toy data, with every method's defaults, are those of the file.
+
+After a change of numbers that is meant: ``PYTHONPATH=tests python tests/methods/test_golden.py [METHOD ...]`` writes
+tests/golden anew, and CHANGELOG.md gets a line marked "numbers change".
+"""
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from semivox.methods import list_methods
+from semivox.run import open_run
+from toy_training import train_toy as train_on_toys
+from toys import write_toy_dataset
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def curve(method: str, output: Path, train_toy: Callable[..., Any]) -> list[dict[str, float]]:
+    """Return the loss terms of each of ten steps."""
+    fields = {"geometry": "affine", "intensity": "weak"}  # the defaults, which the toy trainings change
+    train_toy(output, method=method, settings={"steps": 10, "checkpoint_every": 10}, fields=fields)
+    return [row["losses"] for row in open_run(output).log_rows()]
+
+
+@pytest.mark.parametrize("method", list_methods())
+def test_ten_steps_have_the_losses_of_the_golden_curve(method, train_toy, tmp_path):
+    golden = json.loads((GOLDEN / f"{method}.json").read_text())
+    found = curve(method, tmp_path, train_toy)
+    assert len(found) == len(golden) == 10
+    for step, (row, expected) in enumerate(zip(found, golden, strict=True)):
+        # As far as CPUs agree: they order sums differently.
+        assert row == pytest.approx(expected, rel=1e-4, abs=1e-9), f"step {step}"
+
+
+def test_every_golden_curve_is_of_a_method():
+    assert {path.stem for path in GOLDEN.iterdir()} == set(list_methods())
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        data = write_toy_dataset(Path(folder, "data"), cases=5)
+        train = partial(train_on_toys, data, cache=Path(folder, "cache"))
+        for name in sys.argv[1:] or list_methods():
+            rows = ",\n".join(json.dumps(row) for row in curve(name, Path(folder, name), train))
+            (GOLDEN / f"{name}.json").write_text(f"[\n{rows}\n]\n")
