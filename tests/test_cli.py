@@ -88,6 +88,9 @@ def test_ctrl_c_in_a_training_exits_with_130_behind_a_checkpoint(semivox, tmp_pa
     assert code == 130
     assert "--resume" in err
     assert Path("run/checkpoints/step_00000001.pt").exists()
+    code, _, err = semivox("predict", "run", f"{data}/imagesTr", "-o", "masks")
+    assert code == 0
+    assert err.count("run is not at its end: its weights are those of 1 of 3 steps\n") == 1
     monkeypatch.setattr(console.Console, "row", show)
     assert semivox(*words)[0] == 0
     assert Path("run/checkpoints/step_00000003.pt").exists()

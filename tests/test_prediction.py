@@ -2,11 +2,13 @@
 
 import json
 import shutil
+import weakref
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 import thresholding
@@ -67,6 +69,23 @@ def test_probabilities_of_several_runs_are_averaged_and_their_entropy_is_the_unc
     assert_array_equal(values_of(tmp_path / "masks" / "a.nii.gz"), p > 0.5)
 
 
+def test_one_run_is_kept_as_it_is_and_of_several_one_array_is_held(run, scans, tmp_path, monkeypatch):
+    kept, alive = [], []
+    p = np.random.default_rng(0).dirichlet([1, 1], (12, 10, 8)).astype(np.float32)
+
+    def probabilities(*given, **options):
+        alive.append(sum(array() is not None for array in kept))
+        kept.append(weakref.ref(array := np.moveaxis(p, -1, 0).copy()))
+        return array
+
+    monkeypatch.setattr(Predictor, "probabilities", probabilities)
+    for runs in ([run], [run] * 4):
+        predict(runs, [scans / "a_0000.nii.gz"], output=tmp_path / str(len(runs)), probabilities=True)
+    assert alive == [0, 0, 1, 1, 1]
+    assert_array_equal(nib.load(tmp_path / "1" / "a_probabilities.nii.gz").dataobj, p)
+    assert_array_equal(values_of(tmp_path / "1" / "a.nii.gz"), p.argmax(-1))
+
+
 def test_maps_that_are_asked_for_later_are_made_later(run, scans, tmp_path):
     predict([run], [scans], output=tmp_path / "masks")
     predict([run], [scans], output=tmp_path / "masks", uncertainty=True)
@@ -76,6 +95,7 @@ def test_maps_that_are_asked_for_later_are_made_later(run, scans, tmp_path):
 def test_entropy_is_one_where_all_classes_are_equal_and_zero_where_one_is_certain():
     p = np.array([[1 / 3, 1.0, 0.5], [1 / 3, 0.0, 0.5], [1 / 3, 0.0, 0.0]])[:, :, None, None]
     assert_allclose(entropy(p).ravel(), [1, 0, np.log(2) / np.log(3)], atol=1e-9)
+    assert entropy(p.astype(np.float32)).dtype == np.float32
 
 
 def test_the_largest_component_of_every_class_stays():
@@ -107,6 +127,9 @@ def test_masks_hold_the_values_of_the_label_files(scans, tmp_path):
     run = thresholding.write_run(tmp_path / "run", label_values=(0, 300))
     (mask, _) = predict([run], [scans], output=tmp_path / "masks")
     assert set(np.unique(values_of(mask))) == {0, 300}
+    run = thresholding.write_run(tmp_path / "dull", label_values=(0, 300), fields={"threshold": 1000.0})
+    (empty, _) = predict([run], [scans], output=tmp_path / "empty")
+    assert nib.load(mask).get_data_dtype() == nib.load(empty).get_data_dtype() == np.int16
 
 
 def test_held_out_takes_the_cases_of_the_runs_split(tmp_path):
@@ -154,6 +177,48 @@ def test_the_record_says_where_masks_come_from(run, scans, tmp_path):
     assert record["images"] == {name: [str(scans / f"{name}_0000.nii.gz")] for name in ("a", "b")}
     assert record["config"]["patch"] == [24, 24, 16]
     assert record["config"]["method"]["name"] == "thresholding"
+
+
+def test_a_run_that_is_not_at_its_end_predicts_and_says_so_once(scans, tmp_path):
+    notes, runs = [], [thresholding.write_run(tmp_path / f"run{step}", step=step) for step in (7, 3)]
+    predict(runs, [scans], output=tmp_path / "masks", on_note=notes.append)
+    assert [note.partition(str(tmp_path))[2] for note in notes] == [
+        "/run3 is not at its end: its weights are those of 3 of 7 steps"
+    ]
+    record = json.loads((tmp_path / "masks" / "prediction.json").read_text())
+    assert (record["step"], record["steps"], record["finished"]) == ([7, 3], [7, 7], False)
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"images": {}}', '{"images": [], "weights": [], "options": {}}'])
+def test_a_damaged_record_is_refused(run, scans, tmp_path, text):
+    (tmp_path / "prediction.json").write_text(text)
+    with pytest.raises(RunError, match=r"prediction\.json.*remove it with its masks"):
+        predict([run], [scans], output=tmp_path)
+
+
+def test_anothers_masks_do_not_pass_for_a_prediction(run, scans, tmp_path):
+    label = save(np.ones((12, 10, 8), np.uint8), tmp_path / "labelsTr" / "b.nii.gz")
+    with pytest.raises(ConfigError, match=r"b\.nii\.gz was not made by"):
+        predict([run], [scans], output=label.parent)
+    assert values_of(label).all()
+    assert not (label.parent / "prediction.json").exists()
+
+
+def test_a_gpu_without_memory_names_the_case_and_the_key_and_leaves_the_masks_before(
+    run, scans, tmp_path, monkeypatch
+):
+    told = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 1.00 GiB free. Including all, 77 GiB are in use."
+    whole = thresholding.Thresholding.predict
+
+    def too_much(self, image):
+        if (image[..., 16, 15, 11] > 50).any():  # the islet of b, behind the padding
+            raise torch.OutOfMemoryError(told)
+        return whole(self, image)
+
+    monkeypatch.setattr(thresholding.Thresholding, "predict", too_much)
+    with pytest.raises(RunError, match=r"case 'b': .*predict\.batch = 4 .*24x24x16.*1\.00 GiB free\).*config\.toml"):
+        predict([run], [scans], output=tmp_path / "masks")
+    assert {path.name for path in (tmp_path / "masks").iterdir()} == {"a.nii.gz", "prediction.json"}
 
 
 def test_further_scans_join_the_record(run, scans, tmp_path):

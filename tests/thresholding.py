@@ -49,8 +49,9 @@ def write_run(
     channels: Sequence[str] = ("MRI",),
     classes: Sequence[str] = ("background", "chamber"),
     label_values: Sequence[int] = (0, 1),
+    step: int = 7,
 ) -> Path:
-    """Write a run folder as if `Thresholding` had been trained into it, and return it."""
+    """Write a run folder as if `Thresholding` had been trained into it, up to `step` of 7, and return it."""
     values = {"patch": (24, 24, 16), "method": {"name": "thresholding", **(fields or {})}, **(settings or {})}
     config, sources = resolve_config([("test", values)])
     count = len(channels)
@@ -79,5 +80,5 @@ def write_run(
     split = {"labelled": ["a"], "unlabelled": [], "held_out": list(held_out), "patients": None, "seed": None}
     run.split_file.write_text(json.dumps(split))
     method = Thresholding(None, Config(**(fields or {})))
-    run.save_checkpoint({"stage": 0, "step": 1, "total_step": 1, "method": method.state_dict(), "optimizers": []})
+    run.save_checkpoint({"total_step": step, "steps": 7, "method": method.state_dict()})
     return path

@@ -6,7 +6,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Predictor": "prediction",
+    "Predictor": "predictor",
     "bench": "benchmarking",
     "check_dataset": "data.checking",
     "demo": "demonstration",

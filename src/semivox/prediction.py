@@ -1,104 +1,23 @@
 """Prediction: scans in, masks out, each in the grid, orientation and format of its own file."""
 
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from scipy import ndimage
 
-from semivox.building import make_fabric, make_method
 from semivox.data.dataset import list_scans, read_dataset
-from semivox.data.preparation import prepare_image, restore_probabilities
-from semivox.data.recipe import Recipe
 from semivox.data.splitting import read_split
 from semivox.data.volume import Volume, ending, read_header, read_image, write_maps, write_mask
 from semivox.errors import ConfigError, DatasetError, RunError
-from semivox.run import RunFolder, file_digest, open_run, read_checkpoint, write_atomic
-from semivox.windows import slide
+from semivox.predictor import Options, Predictor
+from semivox.run import RunFolder, file_digest, write_atomic
 
-
-@dataclass(frozen=True)
-class Options:
-    """How windows become a mask; None takes what the run's config says.
-
-    Attributes:
-        step_size: distance of neighbouring windows as a part of the patch, in (0, 1].
-        mirror: average over mirrored windows.
-        largest_component: keep the largest connected component of every class.
-    """
-
-    step_size: float | None = None
-    mirror: bool | None = None
-    largest_component: bool | None = None
-
-
-class Predictor:
-    """A trained run, ready for scans.
-
-    Args:
-        path: the run folder.
-        device: "auto", "cpu" or "cuda".
-
-    Attributes:
-        run: the run folder.
-        method: the trained method in evaluation mode; ``method.student.encode`` gives its representation.
-        recipe: how scans are prepared.
-
-    Raises:
-        RunError: no run, no checkpoint, or a damaged one.
-    """
-
-    def __init__(self, path: Path, *, device: str = "auto") -> None:
-        self.run: RunFolder = open_run(path)
-        checkpoint = self.run.latest()
-        if checkpoint is None:
-            raise RunError(f"{path} has no checkpoint yet: train with --resume until the first one is written")
-        self.checkpoint = checkpoint
-        self.recipe = Recipe.from_json(self.run.facts["recipe"])
-        # half precision is a GPU's: a run that trained with it predicts on a CPU too
-        precision = "32" if self.run.config.precision == "32" else "auto"
-        self.fabric = make_fabric(self.run.config.model_copy(update={"precision": precision}), device)
-        method = make_method(self.run.config, self.run.facts)
-        method.load_state_dict(read_checkpoint(checkpoint)["method"])
-        self.method = method.to(self.fabric.device).eval()
-
-    def prepared(self, volume: Volume, *, case: str | None = None) -> torch.Tensor:
-        """Return a scan as the method sees it: (C, *spatial) float32 at the run's spacing and intensities."""
-        return torch.from_numpy(prepare_image(volume, self.recipe, case=case)[0])
-
-    def probabilities(self, volume: Volume, *, case: str | None = None, options: Options | None = None) -> np.ndarray:
-        """Return class probabilities of a scan.
-
-        Args:
-            volume: a scan of any spacing, in closest-to-RAS+ orientation.
-            case: its name, where the run crops by named boxes.
-            options: how windows are placed.
-
-        Returns:
-            (K, X, Y, Z) float32 in the scan's RAS+ grid.
-        """
-        options = options or Options()
-        config = self.run.config
-        image, geometry = prepare_image(volume, self.recipe, case=case)
-        mirror = config.predict.mirror if options.mirror is None else options.mirror
-        with torch.inference_mode(), self.fabric.autocast():
-            found = slide(
-                torch.from_numpy(image),
-                self.method.predict,
-                patch=config.patch,
-                step_size=config.predict.step_size if options.step_size is None else options.step_size,
-                stride=config.predict.stride if options.step_size is None else None,
-                blend=config.predict.blend,
-                batch=config.predict.batch,
-                device=self.fabric.device,
-                mirror=tuple(range(config.dims)) if mirror else (),
-            )
-        return restore_probabilities(found.numpy(), geometry)
+__all__ = ["Options", "Predictor", "entropy", "largest_components", "predict"]
 
 
 def predict(
@@ -113,6 +32,7 @@ def predict(
     device: str = "auto",
     overwrite: bool = False,
     on_case: Callable[[str, int, int], None] | None = None,
+    on_note: Callable[[str], None] = lambda text: None,
 ) -> list[Path]:
     """Write a mask for every scan; what exists of the same weights and options is skipped.
 
@@ -127,13 +47,14 @@ def predict(
         device: "auto", "cpu" or "cuda".
         overwrite: make masks anew that exist.
         on_case: called with (case, done, all).
+        on_note: called with a sentence for every run that is not at its end.
 
     Returns:
         The masks' paths, the skipped ones included.
 
     Raises:
-        RunError: a run cannot be used, or the disk cannot be written.
-        ConfigError: `output` holds masks of other weights or options, or the scans themselves.
+        RunError: a run cannot be used, the disk cannot be written, or the GPU has too little memory.
+        ConfigError: `output` holds masks of other weights, options or programs, or the scans themselves.
         DatasetError, GeometryError: a scan cannot be used; masks written before it stay.
     """
     predictors = [Predictor(path, device=device) for path in runs]
@@ -143,7 +64,10 @@ def predict(
     _check_channels(found, first.run.facts["channels"])
     targets = {case: output / f"{case}{ending(files[0])}" for case, files in found.items()}
     _check_targets(targets, found)
-    _write_record(output, _record(predictors, found, options), overwrite=overwrite)
+    _write_record(targets, output, _record(predictors, found, options), overwrite=overwrite)
+    for p in predictors:
+        if not p.finished:
+            on_note(f"{p.run.path} is not at its end: its weights are those of {p.step} of {p.steps} steps")
     asked = [kind for kind, wanted in (("probabilities", probabilities), ("uncertainty", uncertainty)) if wanted]
     for number, (case, files) in enumerate(sorted(found.items())):
         if on_case:
@@ -152,20 +76,24 @@ def predict(
         if not overwrite and all(path.exists() for path in (*maps.values(), targets[case])):
             continue
         volume = read_image(files)
-        mean = np.mean([p.probabilities(volume, case=case, options=options) for p in predictors], axis=0)
+        mean = _mean_probabilities(predictors, volume, case, options)
         if probabilities:
             write_maps(mean, volume, maps["probabilities"])
         if uncertainty:
             write_maps(entropy(mean)[None], volume, maps["uncertainty"])
-        write_mask(_mask(mean, first, options), volume, targets[case])  # last: with it the case is done
+        mask = _mask(mean, first, options)
+        write_mask(mask, volume, targets[case], values=first.recipe.label_values)  # last: with it the case is done
     return list(targets.values())
 
 
 def entropy(probabilities: np.ndarray) -> np.ndarray:
     """Return the entropy of (K, X, Y, Z) probabilities over ln K: (X, Y, Z) in [0, 1]."""
-    p = np.clip(probabilities, 1e-12, 1)
-    scaled: np.ndarray = -(p * np.log(p)).sum(0) / np.log(len(p))
-    return scaled
+    total = np.zeros(probabilities.shape[1:], probabilities.dtype)
+    for p in probabilities:  # class by class: the whole array may be gigabytes
+        p = np.clip(p, 1e-12, 1)
+        total -= p * np.log(p)
+    total /= math.log(len(probabilities))
+    return np.clip(total, 0, 1, out=total)
 
 
 def largest_components(mask: np.ndarray) -> np.ndarray:
@@ -178,13 +106,27 @@ def largest_components(mask: np.ndarray) -> np.ndarray:
     return kept
 
 
+def _mean_probabilities(
+    predictors: Sequence[Predictor], volume: Volume, case: str, options: Options | None
+) -> np.ndarray:
+    first, *others = predictors
+    mean = first.probabilities(volume, case=case, options=options)
+    for other in others:
+        mean += other.probabilities(volume, case=case, options=options)
+    mean /= len(predictors)
+    return mean
+
+
 def _mask(mean: np.ndarray, predictor: Predictor, options: Options | None) -> np.ndarray:
-    """Return file label values (X, Y, Z) of mean probabilities."""
-    mask = mean.argmax(0)
+    """Return file label values (X, Y, Z) of mean probabilities, of the smallest type that holds them all."""
+    mask = np.empty(mean.shape[1:], np.min_scalar_type(len(mean)))
+    for x in range(len(mask)):  # argmax of the whole would be eight bytes a voxel
+        mask[x] = mean[:, x].argmax(0)
     wanted = options.largest_component if options else None
     if predictor.run.config.predict.largest_component if wanted is None else wanted:
         mask = largest_components(mask)
-    return np.asarray(predictor.recipe.label_values)[mask]
+    values = predictor.recipe.label_values
+    return np.asarray(values, np.result_type(*map(np.min_scalar_type, values)))[mask]
 
 
 def _agree(predictors: Sequence[Predictor]) -> None:
@@ -244,6 +186,9 @@ def _record(
         "seed": first.config.seed,
         "split": first.facts["split"],
         "weights": [file_digest(p.checkpoint) for p in predictors],
+        "step": [p.step for p in predictors],
+        "steps": [p.steps for p in predictors],
+        "finished": all(p.finished for p in predictors),
         "options": vars(options or Options()),
         "images": {case: [str(path.resolve()) for path in files] for case, files in found.items()},
         "command": " ".join(["semivox", *sys.argv[1:]]),
@@ -253,20 +198,22 @@ def _record(
     }
 
 
-def _write_record(output: Path, record: dict[str, Any], *, overwrite: bool) -> None:
+def _write_record(targets: Mapping[str, Path], output: Path, record: dict[str, Any], *, overwrite: bool) -> None:
     """Write prediction.json; what it said of further masks of the same weights and options is kept.
 
     Raises:
         ConfigError: masks of other weights or options would stay beside the new ones, under one record.
     """
     file = output / "prediction.json"
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        before = json.loads(file.read_text()) if file.exists() else {"images": {}}
-    except (OSError, ValueError) as error:
-        raise RunError(f"cannot use {output} for masks ({error}): name another folder with -o") from error
+    before = _read_record(file)
     images = before["images"] | record["images"]
-    if any(key in before and before[key] != record[key] for key in ("weights", "options")):
+    foreign = [path for case, path in targets.items() if case not in before["images"] and path.exists()]
+    if foreign and not overwrite:
+        raise ConfigError(
+            f"{foreign[0]} was not made by `semivox predict`, or {file.name} was lost: name another folder with -o, or "
+            "replace it with --overwrite"
+        )
+    if any(before.get(key, record[key]) != record[key] for key in ("weights", "options")):
         if not overwrite or images.keys() != record["images"].keys():
             raise ConfigError(
                 f"{output} holds masks of other weights or options: name another folder with -o, or make the same "
@@ -275,3 +222,17 @@ def _write_record(output: Path, record: dict[str, Any], *, overwrite: bool) -> N
         images = record["images"]
     record = record | {"images": images}
     write_atomic(file, lambda handle: handle.write(json.dumps(record, indent=1).encode()))
+
+
+def _read_record(file: Path) -> dict[str, Any]:
+    """Return what prediction.json says, after making its folder; without the file, that there are no masks."""
+    hint = "remove it with its masks, or name another folder with -o"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"images": {}}
+    except (OSError, ValueError) as error:
+        raise RunError(f"cannot use {file} ({error}): {hint}") from error
+    keys = ("images", "weights", "options") if file.exists() else ("images",)
+    if not isinstance(found, dict) or not isinstance(found.get("images"), dict) or not {*keys} <= found.keys():
+        raise RunError(f"{file}: found no record of `semivox predict`, expected one with {', '.join(keys)}: {hint}")
+    return found

@@ -227,6 +227,7 @@ def predict(
             device=device,
             overwrite=overwrite,
             on_case=lambda case, done, total: console.show("predicted", done, total, case),
+            on_note=lambda note: console.say(f"note: {note}"),
         )
     print(f"{len(masks)} masks: {output}")
 

@@ -230,17 +230,23 @@ def _shown(numbers: np.ndarray) -> str:
     return str(np.round(numbers, 4).tolist())
 
 
-def write_mask(mask: np.ndarray, like: Volume, path: Path) -> None:
+def write_mask(mask: np.ndarray, like: Volume, path: Path, *, values: Sequence[int] = ()) -> None:
     """Write a mask (X, Y, Z) of class values into the grid of the file that `like` came from, uint8 or wider if needed.
+
+    Args:
+        mask: the values.
+        like: the scan, whose grid the mask takes.
+        path: of the file.
+        values: what masks of this kind may hold, so that all of them get one type.
 
     Raises:
         GeometryError: the mask has another shape than `like`.
         RunError: the file cannot be written; nothing half-written stays.
     """
-    low, high = mask.min(initial=0), mask.max(initial=0)
+    low, high = min(mask.min(initial=0), *values, 0), max(mask.max(initial=0), *values, 0)
     kinds = (np.iinfo(kind) for kind in (np.uint8, np.int16, np.int32))
     kind = next(kind.dtype for kind in kinds if kind.min <= low and high <= kind.max)
-    _write_back(mask.astype(kind), like, path)
+    _write_back(mask.astype(kind, copy=False), like, path)
 
 
 def write_maps(maps: np.ndarray, like: Volume, path: Path) -> None:
@@ -250,7 +256,7 @@ def write_maps(maps: np.ndarray, like: Volume, path: Path) -> None:
         GeometryError: the maps have another shape than `like`.
         RunError: the file cannot be written; nothing half-written stays.
     """
-    _write_back(np.moveaxis(maps.astype(np.float32), 0, -1), like, path)
+    _write_back(np.moveaxis(maps.astype(np.float32, copy=False), 0, -1), like, path)
 
 
 def _write_back(array: np.ndarray, like: Volume, path: Path) -> None:
