@@ -44,6 +44,7 @@ def write_run(root, method, seed, truth):
     (folder / "run" / "log.jsonl").write_text("\n".join(map(json.dumps, rows)) + '\n{"step": 2')
     images = {case: [str(root / "images" / f"{case}_0000.nii.gz")] for case in CASES}
     prediction = {"run": [str(folder / "run")], "method": method, "group": method, "seed": seed, "split": "s",
+                  "step": [9 + seed], "steps": [10], "finished": seed == 1,
                   "images": images, "train_command": f"semivox train DATA --method {method} -o <run>"}  # fmt: skip
     info = {"unit": "mm", "labels": str(root / "labels"), "masks": str(folder / "masks"), "prediction": prediction}
     (folder / "scores.json").write_text(json.dumps(info))
@@ -66,6 +67,7 @@ def test_the_report_stands_alone_and_has_every_section(experiment, tmp_path):
     assert html.count("<svg") == 2
     assert "semivox train DATA --method ua_mt -o &lt;run&gt;" in html
     assert "steps = 20" in html
+    assert html.count("9 of 10: not at the end") == html.count("10 of 10<") == 2
     assert [*tmp_path.joinpath("out").iterdir()] == [output], "nothing half-written is left"
 
 

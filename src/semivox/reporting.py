@@ -241,6 +241,7 @@ def _run_details(run: Scores) -> RunDetails:
     facts = {
         "split": prediction.get("split"),
         "run folder": ", ".join(folder.name for folder in _run_folders(run)),
+        "steps of the weights": _steps_text(prediction),
         "unit of distances": run.info.get("unit"),
         "tolerance of NSD": run.info.get("tolerance"),
         "definition of HD95": run.info.get("hd95"),
@@ -253,6 +254,15 @@ def _run_details(run: Scores) -> RunDetails:
         config=_config_text(run),
         facts={name: _plain(value) for name, value in facts.items() if value},
     )
+
+
+def _steps_text(prediction: Mapping[str, Any]) -> str:
+    """Return how far the weights of each averaged run had come, such as ``3000 of 6000: not at the end``."""
+    counts = [prediction.get(key) for key in ("step", "steps")]
+    if not all(isinstance(count, list) for count in counts):
+        return ""
+    text = ", ".join(f"{step} of {steps}" for step, steps in zip(*counts, strict=False))
+    return text if prediction.get("finished") else f"{text}: not at the end"
 
 
 def _config_text(run: Scores) -> str:
