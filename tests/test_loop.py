@@ -1,6 +1,7 @@
 """The loop: what is logged, what is refused, what learns, and what stays on disk when it ends early."""
 
 import errno
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,10 @@ import torch
 from torch import nn
 
 from semivox.data.stream import Stream
-from semivox.errors import RunError
+from semivox.errors import ConfigError, RunError
 from semivox.loop import learn_only
 from semivox.methods import simcvd
+from semivox.mishaps import first_infinite
 from semivox.ops.contrast import effective_rank
 from semivox.run import open_run, read_checkpoint
 from semivox.types import Batch
@@ -56,6 +58,27 @@ def test_a_scan_value_that_is_no_number_stops_the_run_by_a_loss_not_by_what_is_s
     with pytest.raises(RunError, match="step 2: the loss term 'contrast' is nan; expected a finite number"):
         train_toy(tmp_path, method="simcvd", fields=fields)
     assert [row["step"] for row in open_run(tmp_path).log_rows()] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("says", "settings", "error", "message"),
+    [
+        ("CUDA out of memory", {}, RunError, "step 4: .*too little for this step: lower batch_labelled, .*"
+                                             "the last good checkpoint, step_00000003.pt, stays"),
+        ("f_backward does not have a deterministic implementation", {"determinism": "strict"}, ConfigError,
+         "step 4: .*f_backward does not have a deterministic .* Set determinism = 'fast'"),
+        ("f_backward does not have a deterministic implementation", {}, RuntimeError, "^f_backward"),
+        ("shapes differ", {"determinism": "strict"}, RuntimeError, "^shapes differ"),
+    ],
+)  # fmt: skip
+def test_a_step_that_asks_too_much_of_the_device_says_what_to_change(
+    says, settings, error, message, train_toy, tmp_path
+):
+    fields = {"breaks_at": 4, "says": says}
+    settings = {"steps": 8, "checkpoint_every": 3} | settings
+    with pytest.raises(error, match=message):
+        train_toy(tmp_path, method="toy_broken", fields=fields, settings=settings)
+    assert names(tmp_path) == ["step_00000003.pt"]
 
 
 def test_weights_that_are_no_numbers_are_never_saved(train_toy, tmp_path):
@@ -124,6 +147,13 @@ def test_a_run_that_cannot_be_written_at_all_leaves_no_run_and_the_same_command_
             train_toy(tmp_path, settings={"steps": 1})
     assert not [path.name for path in tmp_path.rglob("*") if path.name.startswith(".") or path.name == name]
     assert train_toy(tmp_path, settings={"steps": 1}).finished
+
+
+def test_the_first_tensor_that_is_no_number_is_found_among_what_is_no_float():
+    state = {"steps": torch.tensor(3), "extra": {"a": 1}, "w": torch.ones(2), "b": torch.tensor([1, math.inf])}
+    assert first_infinite(state) == "b"
+    assert first_infinite({"w": torch.ones(2), "steps": torch.tensor(3)}) is None
+    assert first_infinite({"steps": torch.tensor(3)}) is None
 
 
 def test_only_the_named_submodules_learn():

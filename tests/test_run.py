@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,16 @@ import torch
 
 from semivox.config import Config
 from semivox.errors import RunError
-from semivox.run import RunFolder, create_run, file_digest, open_run, parse_budget, read_checkpoint, write_atomic
+from semivox.run import (
+    RunFolder,
+    create_run,
+    file_digest,
+    locked_run,
+    open_run,
+    parse_budget,
+    read_checkpoint,
+    write_atomic,
+)
 
 
 @pytest.fixture
@@ -43,6 +54,34 @@ def test_a_folder_with_a_run_or_with_checkpoints_is_refused(run):
     (run.path / "run.json").unlink()
     with pytest.raises(RunError, match=r"holds checkpoints, but no run.json: remove the folder"):
         create_run(run.path, config=run.config, sources={}, facts={})
+
+
+def test_a_folder_is_locked_until_its_process_lets_go_or_dies(tmp_path):
+    code = (
+        "import sys, time\nfrom pathlib import Path\nfrom semivox.run import locked_run\n"
+        "with locked_run(Path(sys.argv[1])):\n    print('locked', flush=True)\n    time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, tmp_path / "run"], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "locked\n"
+        with (
+            pytest.raises(RunError, match=rf"is being trained into by process {other.pid} on .*name another folder"),
+            locked_run(tmp_path / "run"),
+        ):
+            pass
+        other.kill()
+        other.wait()
+    for _ in range(2):
+        with locked_run(tmp_path / "run"):
+            assert (tmp_path / "run" / "lock").read_text().startswith(f"process {os.getpid()} on ")
+
+
+def test_a_disk_that_knows_no_locks_is_used_without(tmp_path, monkeypatch):
+    def unknown(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", unknown)
+    with locked_run(tmp_path), locked_run(tmp_path):
+        pass
 
 
 def test_what_is_no_run_is_named(run, tmp_path):

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from semivox.assembly import resolve_stages
 from semivox.building import make_method_config
 from semivox.config import Config
 from semivox.data.caching import cache_size
 from semivox.data.dataset import read_dataset
-from semivox.data.splitting import make_split, write_split
+from semivox.data.faults import Fault
+from semivox.data.splitting import Split, make_split, write_split
 from semivox.errors import ConfigError, DatasetError, RunError, SemivoxError, UnknownMethodError
 from semivox.run import open_run
-from semivox.training import prepare, resolve_stages, train
+from semivox.training import prepare, train
 from toy_training import train_toy as train_on
 from toys import write_toy_dataset
 
@@ -26,6 +28,77 @@ def test_a_folder_with_a_run_is_refused_without_resume(train_toy, tmp_path):
     with pytest.raises(RunError, match="holds a run already: continue it with --resume, or name another folder"):
         train_toy(tmp_path, settings=ONE)
     assert (tmp_path / "log.jsonl").read_bytes() == before
+
+
+def test_two_trainings_do_not_share_a_run_folder(train_toy, tmp_path):
+    """The second is refused while the first one prepares or trains, be it new or resumed, and the first goes on."""
+    refused = []
+
+    def start_another(*_):
+        for resume in (False, True):
+            with pytest.raises(RunError, match=r"being trained into by process \d+ on .+: wait for its end") as caught:
+                train_toy(tmp_path / "run", resume=resume)
+            refused.append(caught.value)
+
+    def once(*_):
+        if len(refused) == 2:
+            with pytest.raises(RunError, match="is being trained into"):
+                train_toy(tmp_path / "run", settings={"steps": 2}, resume=True)
+            refused.append(None)
+
+    assert train_toy(tmp_path / "run", settings={"steps": 2}, on_row=once,
+                     on_prepared=lambda case, done, total: done == 1 and start_another()).finished  # fmt: skip
+    assert len(refused) == 3
+    assert [row["step"] for row in open_run(tmp_path / "run").log_rows()] == [0, 1]
+
+
+def test_a_run_that_another_process_made_meanwhile_is_refused_and_left_alone(train_toy, toy_data, tmp_path):
+    lists = Split(("case_00",), ("case_03",), held_out=("case_01",))  # without hashes: there is something to note
+    kept = []
+
+    def meanwhile(note):
+        train_toy(tmp_path / "run", settings=ONE)
+        kept.append((tmp_path / "run" / "log.jsonl").read_bytes())
+
+    for resume in (False, True):
+        with pytest.raises(RunError, match="holds a run already: continue it with --resume"):
+            train_toy(tmp_path / "run", split=lists, resume=resume, on_note=meanwhile)
+        assert (tmp_path / "run" / "log.jsonl").read_bytes() == kept[-1]
+        shutil.rmtree(tmp_path / "run")
+
+
+def test_what_should_be_known_is_said_once_before_anything_is_prepared(toy_data, tmp_path, monkeypatch):
+    lists = Split(("case_00",), ("case_03",), held_out=("case_01",))
+    said = []
+    words = {"split": lists, "cache": tmp_path / "cache", "on_note": said.append}
+    train(toy_data, output=tmp_path / "run", settings={**ONE, "patch": [8, 8, 8], "net": {"filters": 2}}, device="cpu",
+          on_prepared=lambda *_: said.append("prepared"), **words)  # fmt: skip
+    assert sum("copies of held-out scans in the pool cannot be recognised" in note for note in said) == 1
+    assert sum(note.startswith("few labels: 1") for note in said) == 1, "what the plan warns of"
+    assert said[-2:] == ["prepared", "prepared"]
+    said.clear()
+    monkeypatch.setattr("semivox.capacity.device_memory", lambda device: 10**8)
+    prepare(toy_data, config="demo", method="supervised", **words)
+    assert sum(note.startswith("memory: about") for note in said) == 1, "of a config that is no plan"
+    monkeypatch.setattr(
+        "semivox.assembly.check_pool",
+        lambda dataset, split: [Fault("warning", case, "axes", "skew", "square", "mend it") for case in "abc"],
+    )
+    said.clear()
+    prepare(toy_data, config="demo", method="supervised", **words)
+    assert any("warning: a: axes" in note and "(and 2 more: run `semivox check`)" in note for note in said)
+
+
+def test_preparing_counts_into_the_time_budget(train_toy, tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+
+    def slow(case, done, total):
+        now[0] += 100
+
+    settings = {"steps": 2}
+    assert not train_toy(tmp_path, settings=settings, seconds=50, on_prepared=slow).finished
+    assert train_toy(tmp_path, settings=settings, seconds=50, resume=True).finished
 
 
 def test_with_nothing_named_the_plan_decides_and_what_is_set_wins(toy_data, toy_cache, tmp_path):

@@ -1,4 +1,4 @@
-"""A user's own method file whose second loss term stops being a number at a step."""
+"""A user's own method file whose second loss term stops being a number at a step, or that raises there."""
 
 from typing import Any
 
@@ -15,6 +15,8 @@ class Config(MethodConfig):
 
     breaks_at: int = 4
     """the first step without a number."""
+    says: str = ""
+    """what torch raises there instead."""
 
 
 class ToyBroken(Method):
@@ -28,6 +30,8 @@ class ToyBroken(Method):
 
     def forward(self, batch: Batch, progress: Progress) -> Terms:
         logits = self.student(batch.image_l)
+        if self.config.says and progress.step >= self.config.breaks_at:
+            raise (torch.OutOfMemoryError if "memory" in self.config.says else RuntimeError)(self.config.says)
         factor = torch.tensor(float("nan") if progress.step >= self.config.breaks_at else 0.0)
         return Terms({
             "supervised": dice_ce(logits, batch.label_l, batch.valid_l),

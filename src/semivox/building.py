@@ -1,12 +1,14 @@
 """From a config to objects: the net, the method and the Fabric that a config describes."""
 
 import os
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
+from torch.nn.parallel import DistributedDataParallel
 
 from semivox.config import Config, validated
 from semivox.errors import ConfigError
@@ -69,19 +71,11 @@ def make_fabric(config: Config, device: str) -> Fabric:
     """Return a launched Fabric for this process; under torchrun, one of several.
 
     Raises:
-        ConfigError: an unknown device, or one that is not there; half precision on a CPU.
+        ConfigError: an unknown device, or one that is not there; half precision that it does not have.
     """
-    if device not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"device = '{device}': expected auto, cpu or cuda (CUDA_VISIBLE_DEVICES chooses)")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device = 'cuda': torch finds no GPU here; use auto or cpu")
+    cuda = _on_cuda(device)
     torch.set_flush_denormal(True)
-    cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
-    if not cuda and config.precision in ("bf16", "16"):
-        raise ConfigError(f"precision = '{config.precision}' is many times slower than 32 on a CPU: set it to 'auto'")
-    half = "bf16-mixed" if cuda and torch.cuda.is_bf16_supported() else "16-mixed"
-    precision: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
-    precision["auto"] = half if cuda else "32-true"
+    precision: Any = _precision(config.precision, cuda)
     if config.determinism == "strict":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(config.determinism == "strict")
@@ -92,8 +86,46 @@ def make_fabric(config: Config, device: str) -> Fabric:
         accelerator="cuda" if cuda else "cpu",
         devices=local,
         num_nodes=world // local,
-        strategy=DDPStrategy(broadcast_buffers=False) if world > 1 else "auto",
-        precision=precision[config.precision],
+        strategy=_Ranks(broadcast_buffers=False) if world > 1 else "auto",
+        precision=precision,
     )
     fabric.launch()
     return fabric
+
+
+class _Ranks(DDPStrategy):
+    """DDP whose ranks keep their own buffers: rank 0's banks and queues must not overwrite the others'.
+
+    From torch 2.13 on, ``broadcast_buffers`` warns that ``forward_sync_buffers`` takes its place; yet that one still
+    overwrites the buffers at the start, and the warning itself says to keep the old one where they are rank-local.
+    """
+
+    def setup_module(self, module: torch.nn.Module) -> DistributedDataParallel:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+            return super().setup_module(module)
+
+
+def _on_cuda(device: str) -> bool:
+    """Return whether a device word means a GPU."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"device = '{device}': expected auto, cpu or cuda (CUDA_VISIBLE_DEVICES chooses)")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device = 'cuda': torch finds no GPU here; use auto or cpu")
+    return torch.cuda.is_available() if device == "auto" else device == "cuda"
+
+
+def _precision(wanted: str, cuda: bool) -> str:
+    """Return Fabric's word for a precision.
+
+    Raises:
+        ConfigError: half precision on a CPU, or bf16 on a GPU that would only emulate it.
+    """
+    if wanted == "32" or (wanted == "auto" and not cuda):
+        return "32-true"
+    if not cuda:
+        raise ConfigError(f"precision = '{wanted}' is many times slower than 32 on a CPU: set it to 'auto'")
+    bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    if wanted == "bf16" and not bf16:
+        raise ConfigError("precision = 'bf16': this GPU would only emulate it, slowly: use '16' or 'auto'")
+    return "bf16-mixed" if bf16 and wanted != "16" else "16-mixed"

@@ -17,10 +17,15 @@ def device_memory(device: Device) -> int:
     """Return the bytes that training may take: nine tenths of what the GPU has free, or half of the main memory.
 
     What torch has cached of earlier trainings in this process counts as free, so that the second plans as the first.
+
+    Raises:
+        ConfigError: there is no GPU.
     """
     if device == "cuda":
         import torch
 
+        if not torch.cuda.is_available():
+            raise ConfigError("device = 'cuda': torch finds no GPU here; say what it has with --memory, or use cpu")
         own = int(os.environ.get("LOCAL_RANK", "0"))  # under torchrun: asking for 0 would take memory of another's GPU
         free = torch.cuda.mem_get_info(own)[0]
         return int(0.9 * (free + torch.cuda.memory_reserved(own) - torch.cuda.memory_allocated(own)))

@@ -98,7 +98,7 @@ class Config(_Frozen):
     log_every: int = Field(10, ge=1)
     """steps between rows of log.jsonl."""
     determinism: Literal["fast", "strict"] = "fast"
-    """"strict" = bit-identical on the same machine, on a GPU too, at some cost."""
+    """"strict" = bit-identical on the same machine, slower; a GPU operation that cannot be is refused when it runs."""
     precision: Literal["auto", "32", "bf16", "16"] = "auto"
     """auto: bf16 or fp16 on a GPU that has it, 32 on a CPU."""
     dims: Literal[2, 3] = 3

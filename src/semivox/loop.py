@@ -16,10 +16,11 @@ from torch.optim import Optimizer
 from semivox.data.stream import Stream
 from semivox.errors import ConfigError, RunError
 from semivox.methods.base import Method
+from semivox.mishaps import device_errors_told, first_infinite
 from semivox.ops.freeze import learn_only
 from semivox.relabelling import Relabelling
 from semivox.run import RunFolder, read_checkpoint
-from semivox.types import Progress, Stage, Terms, seed_from
+from semivox.types import Batch, Progress, Stage, Terms, seed_from
 
 Row = dict[str, Any]
 
@@ -35,7 +36,7 @@ class Loop:
         make_stream: the crops of a stage.
         relabelling: the pseudo labels, made anew where a stage's end asks for it.
         run: where log and checkpoints go.
-        seconds: time budget, or None.
+        deadline: time of `time.monotonic` from which on the run stops behind its next step.
         on_row: called with every row that is logged and the steps of all stages.
     """
 
@@ -49,12 +50,12 @@ class Loop:
         make_stream: Callable[[Stage], Stream],
         relabelling: Relabelling,
         run: RunFolder,
-        seconds: float | None = None,
+        deadline: float = math.inf,
         on_row: Callable[[Row, int], None] | None = None,
     ) -> None:
         self.fabric, self.method, self.fresh, self.stages = fabric, method, fresh, stages
         self.make_stream, self.relabelling, self.run, self.on_row = make_stream, relabelling, run, on_row
-        self.deadline = math.inf if seconds is None else time.monotonic() + seconds
+        self.deadline = deadline
         self.interrupted = threading.Event()
         self.steps = sum(_known(stage.steps) for stage in stages)
         self.unchecked: list[tuple[int, dict[str, torch.Tensor]]] = []
@@ -66,8 +67,8 @@ class Loop:
             True when the last stage is done; False when the budget or a signal stopped the run behind a checkpoint.
 
         Raises:
-            RunError: a loss that is not a number, or a disk that cannot be written.
-            ConfigError: several optimisers in half precision (fp16).
+            RunError: a loss that is not a number, a disk that cannot be written, or a device without memory left.
+            ConfigError: several optimisers in half precision (fp16), or "strict" with what is not deterministic.
         """
         latest = self.run.latest()
         state = read_checkpoint(latest) if latest else None
@@ -101,13 +102,8 @@ class Loop:
             progress = self._progress(stage.name, step, steps, before + step)
             torch.manual_seed(seed_from(progress.seed, stage.name, step, progress.rank))
             _set_rates(optimizers, rates, self.method.schedule(stage, progress.fraction))
-            terms: Terms = wrapped(batch.to(self.fabric.device), progress)
-            self.unchecked.append((progress.total_step, {name: loss.detach() for name, loss in terms.losses.items()}))
-            self.fabric.backward(terms.total())
-            for optimizer in optimizers:
-                optimizer.step()
-                optimizer.zero_grad()
-            self.method.after_step(progress)
+            with device_errors_told(progress.total_step, self.fabric.device, last_good=self._last_good):
+                terms = self._take_step(wrapped, optimizers, batch, progress)
             self._log(progress, terms, optimizers, (time.monotonic() - started) / (step - first + 1))
             stop = self._must_stop(progress)
             done = step + 1
@@ -118,6 +114,22 @@ class Loop:
         self._keep_end(index, stage)
         ended = self._progress(stage.name, steps, steps, before + steps)
         return self.relabelling.relabel(index, self.method, self.fabric, lambda: self._must_stop(ended))
+
+    def _take_step(self, wrapped: Any, optimizers: list[Optimizer], batch: Batch, progress: Progress) -> Terms:
+        """Forward, backward, step and what the method does behind it."""
+        terms: Terms = wrapped(batch.to(self.fabric.device), progress)
+        self.unchecked.append((progress.total_step, {name: loss.detach() for name, loss in terms.losses.items()}))
+        self.fabric.backward(terms.total())
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        self.method.after_step(progress)
+        return terms
+
+    def _last_good(self) -> str:
+        """Return the name of the newest checkpoint."""
+        latest = self.run.latest()
+        return latest.name if latest else "none yet"
 
     def _set_up(self, stage: Stage, state: dict[str, Any] | None) -> tuple[Any, list[Optimizer], list[list[float]]]:
         """Return the wrapped method, its optimisers as a checkpoint left them, and their rates at the stage's start."""
@@ -180,23 +192,21 @@ class Loop:
         for total_step, losses in self.unchecked:
             for name, value in _numbers(losses).items():
                 if not math.isfinite(value):
-                    latest = self.run.latest()
                     raise RunError(
                         f"step {total_step}: the loss term '{name}' is {value}; expected a finite number. The last "
-                        f"good checkpoint is {latest.name if latest else 'none yet'}; lower method.lr, or look at the "
-                        "scans with `semivox check`"
+                        f"good checkpoint is {self._last_good()}; lower method.lr, or look at the scans with "
+                        "`semivox check`"
                     )
         self.unchecked.clear()
 
     def _save(self, index: int, step: int, total_step: int, terms: Terms, optimizers: list[Optimizer]) -> None:
         self._refuse_nan()
         state = self.method.state_dict()
-        for name, value in state.items():
-            if not torch.isfinite(value).all():
-                raise RunError(
-                    f"step {total_step - 1}: the weights '{name}' are no longer finite after the losses "
-                    f"{', '.join(terms.losses)}; the checkpoint was not written, the one before stays. Lower method.lr"
-                )
+        if name := first_infinite(state):
+            raise RunError(
+                f"step {total_step - 1}: the weights '{name}' are no longer finite after the losses "
+                f"{', '.join(terms.losses)}; the checkpoint was not written, the one before stays. Lower method.lr"
+            )
         if self.fabric.is_global_zero:
             self.run.save_checkpoint(
                 {

@@ -8,14 +8,17 @@
         log.jsonl          one row every ``log_every`` steps
         checkpoints/       the last two, and the ends of stages that later ones start from
         pseudo/            pseudo labels, where a method's stages relabel
+        lock               held by the process that trains into the folder
 """
 
 import hashlib
 import json
 import math
 import os
+import platform
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -133,6 +136,46 @@ def refuse_run(path: Path) -> None:
         raise RunError(f"{path} holds a run already: continue it with --resume, or name another folder with -o")
     if any((path / "checkpoints").glob("*.pt")):
         raise RunError(f"{path} holds checkpoints, but no run.json: remove the folder, or name another with -o")
+
+
+@contextmanager
+def locked_run(path: Path) -> Iterator[None]:
+    """Keep other processes from training into a folder, which is made where it is missing, until the block ends.
+
+    The kernel frees the lock of a process that dies. Where the system or the disk knows no locks, there is none.
+
+    Raises:
+        RunError: another process trains into the folder, or it cannot be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise _disk_error(path, error) from error
+    try:
+        if not _lock(handle):
+            owner = os.read(handle, 1000).decode(errors="replace") or "another process"
+            raise RunError(f"{path} is being trained into by {owner}: wait for its end, or name another folder with -o")
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"process {os.getpid()} on {platform.node()}".encode(), 0)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    """Lock an open file; False where another holds it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # some network disks
+        return True
+    return True
 
 
 def open_run(path: Path) -> RunFolder:

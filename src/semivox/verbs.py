@@ -146,6 +146,7 @@ def prepare(
             unlabelled=unlabelled,
             cache=cache,
             on_prepared=lambda case, done, total: console.show("prepared", done, total, case),
+            on_note=lambda note: console.say(f"note: {note}"),
         )
     print(f"{folder}: {size(count)}")
 
@@ -184,10 +185,12 @@ def train(
             device=device,
             on_row=lambda row, total: console.row(row, total=total),
             on_prepared=lambda case, done, total: console.show("prepared", done, total, case),
+            on_note=lambda note: console.say(f"note: {note}"),
         )
-    if not outcome.finished and not outcome.interrupted:
-        print("the time is spent; the same command with --resume goes on")
-    print(outcome.run)
+    if outcome.rank == 0:  # under torchrun, one process speaks for all
+        if not outcome.finished and not outcome.interrupted:
+            print("the time is spent; the same command with --resume goes on")
+        print(outcome.run)
     return 130 if outcome.interrupted else 0
 
 

@@ -245,6 +245,7 @@ def test_what_cannot_be_prepared_is_refused(toy, tmp_path, monkeypatch):
         prepare_dataset(dataset, split, recipe_for(), dataset.folder / "cache")
     with pytest.raises(ConfigError, match="'colours'"):
         prepare_dataset(dataset, split, recipe_for(), tmp_path / "cache", targets=frozenset({"colours"}))
+    prepare_dataset(dataset, split, recipe_for(), tmp_path / "cache", targets=frozenset({"labelled_halves"}))
     without = replace(split, labelled=split.unlabelled[-1:], unlabelled=split.labelled)
     with pytest.raises(DatasetError, match="labelsTr"):
         prepare_dataset(dataset, without, recipe_for(), tmp_path / "cache")

@@ -65,6 +65,40 @@ def test_seed_stage_and_rank_change_the_crops(change):
     assert not torch.equal(one.corner_u, other.corner_u)
 
 
+def test_labelled_halves_never_mix_and_take_turns():
+    needs = frozenset({"labelled_halves"})
+    stream = make_stream(labelled=5, batch_labelled=3, needs=needs)
+    batches = [stream.batch(step) for step in range(8)]
+    groups = torch.cat([batch.group_l for batch in batches])
+    cases = torch.cat([batch.case_l for batch in batches])
+    assert groups.tolist() == [0, 1] * 12
+    halves = [set(cases[groups == half].tolist()) for half in (0, 1)]
+    assert sorted(map(len, halves)) == [2, 3]
+    assert halves[0] | halves[1] == set(range(5))
+    for half in (0, 1):
+        assert max(seen := Counter(cases[groups == half].tolist()).values()) - min(seen) <= 0, "12 turns of 2 or 3"
+
+    def half_of_each(**changes):
+        batch = make_stream(labelled=5, batch_labelled=10, needs=needs, **changes).batch(0)
+        return dict(zip(batch.case_l.tolist(), batch.group_l.tolist(), strict=True))
+
+    assert half_of_each() == half_of_each(stage="second") == half_of_each(rank=1)
+    assert any(half_of_each(seed=seed) != half_of_each() for seed in range(1, 6))
+    without = make_stream(labelled=5, batch_labelled=3)
+    assert without.batch(1).group_l.tolist() == [0, 0, 0]
+    with pytest.raises(ConfigError, match="two halves of the labelled cases, found 1 case"):
+        make_stream(labelled=1, needs=needs)
+
+
+def test_batches_for_a_gpu_are_pinned_whole(monkeypatch):
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor)
+    make_stream(needs=frozenset({"distances"})).batch(0)
+    assert pinned == []
+    batch = make_stream(needs=frozenset({"distances"}), pin=True).batch(0)
+    assert {id(tensor) for tensor in pinned} == {id(tensor) for tensor in tensors(batch).values()}
+
+
 def test_shapes_types_and_places():
     batch = make_stream(needs=frozenset({"distances"})).batch(4)
     assert batch.image_l.shape == batch.image_u.shape == (2, 1, 6, 5, 4)

@@ -34,6 +34,7 @@ __all__ = [
 
 VERSION = 2  # of what this file computes: a higher one leaves old cache entries unused
 THICK = 3.0  # above this ratio of spacings a slice says little about its neighbours
+NEEDS = frozenset({"distances", "labelled_halves"})  # what a method may ask for beyond crops
 POINTS = 10_000  # foreground voxels kept per class: enough for crops to be centred on
 
 
@@ -203,16 +204,16 @@ def prepare_dataset(
         split: which cases are labelled and unlabelled.
         recipe: how they are prepared.
         cache: a folder outside the data folder.
-        targets: what else the method needs: "distances".
+        targets: what else the method needs (`NEEDS`); of these, "distances" are prepared.
         progress: called with a case's name, how many are done, and how many there are.
 
     Raises:
-        ConfigError: the cache lies in the data folder, or a target is unknown.
+        ConfigError: the cache lies in the data folder, or a need is unknown.
         DatasetError: a scan of the pool is a copy of a held-out one, or cannot be prepared.
         RunError: the cache cannot be written.
     """
-    if unknown := targets - {"distances"}:
-        raise ConfigError(f"targets {sorted(unknown)} are unknown; known: distances")
+    if unknown := targets - NEEDS:
+        raise ConfigError(f"the method needs {sorted(unknown)}, which nobody supplies; known: {sorted(NEEDS)}")
     if cache.resolve().is_relative_to(dataset.folder.resolve()):
         raise ConfigError(f"the cache {cache} lies in the data folder {dataset.folder}: choose another with --cache")
     remove_unfinished(cache)

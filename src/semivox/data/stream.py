@@ -15,6 +15,7 @@ from torch import Tensor
 
 from semivox.data.dataset import IGNORE
 from semivox.data.preparation import PreparedCase
+from semivox.data.pseudo import partition
 from semivox.errors import ConfigError
 from semivox.types import Batch, seed_from
 
@@ -72,9 +73,11 @@ class Stream:
         dims: 2 or 3.
         slice_axis: the through-plane axis of 3D crops.
         foreground: share of labelled crops that are centred on foreground.
-        needs: what else the method needs: "distances".
+        needs: what else the method needs: "distances"; with "labelled_halves", each labelled case belongs to one of two
+            halves, the same in all stages, and crops of the two take turns.
         pseudo: pseudo labels and their weights (*stored) of the unlabelled cases by name, or None.
         prefetch: batches made ahead by `iterate`.
+        pin: keep batches where a GPU can fetch them from while it computes.
 
     Raises:
         ConfigError: crops are asked for that the cases cannot give.
@@ -97,12 +100,15 @@ class Stream:
         needs: frozenset[str] = frozenset(),
         pseudo: Pseudo | None = None,
         prefetch: int = 2,
+        pin: bool = False,
     ) -> None:
         self.cases = {"labelled": list(labelled), "unlabelled": list(unlabelled)}
         self.counts = {"labelled": batch_labelled, "unlabelled": batch_unlabelled}
         self.key = (seed, stage, rank)
         self.patch, self.slice_axis, self.dims = tuple(patch), slice_axis, dims
         self.foreground, self.needs, self.pseudo, self.prefetch = foreground, needs, pseudo, prefetch
+        self.pin = pin
+        self.half_of = _halves(labelled, seed) if "labelled_halves" in needs else [0] * len(labelled)
         self._check()
         self.window = (1,) * (3 - dims) + self.patch  # a slice is a window of one voxel along the first axis
         self.points = [_points_by_class(case) for case in labelled]
@@ -115,6 +121,8 @@ class Stream:
         fields = self._labelled(step)
         if self.counts["unlabelled"]:
             fields |= self._unlabelled(step)
+        if self.pin:
+            fields = {name: _pinned(value) for name, value in fields.items()}
         return Batch(spacing=self.spacing, slice_axis=self.slice_axis, **fields)
 
     def iterate(self, start: int, stop: int) -> Iterator[Batch]:
@@ -155,7 +163,7 @@ class Stream:
         fields = self._common(crops, "l") | {
             "label_l": label.where(label != IGNORE, 0),
             "valid_l": label != IGNORE,
-            "group_l": torch.zeros(len(crops), dtype=torch.int64),
+            "group_l": torch.tensor([self.half_of[crop.index] for crop in crops], dtype=torch.int64),
         }
         if "distances" in self.needs:
             maps = self._stack(crops, lambda case: case.distances, fill="edge")
@@ -195,12 +203,21 @@ class Stream:
         cases, count = self.cases[kind], self.counts[kind]
         crops = []
         for item in range(step * count, (step + 1) * count):
-            turn, place = divmod(item, len(cases))
-            index = _order((*self.key, kind, turn), len(cases))[place]
+            index = self._whose_turn(kind, item)
             generator = np.random.default_rng(seed_from(*self.key, kind, "corner", item))
             centre = self._foreground_voxel(index, generator) if kind == "labelled" else None
             crops.append(Crop(cases[index], index, self._corner(cases[index], centre, generator)))
         return crops
+
+    def _whose_turn(self, kind: str, item: int) -> int:
+        """Return the index of the case that a crop is cut from."""
+        if kind == "unlabelled" or "labelled_halves" not in self.needs:
+            turn, place = divmod(item, len(self.cases[kind]))
+            return _order((*self.key, kind, turn), len(self.cases[kind]))[place]
+        half = item % 2
+        members = [index for index, its_half in enumerate(self.half_of) if its_half == half]
+        turn, place = divmod(item // 2, len(members))
+        return members[_order((*self.key, kind, half, turn), len(members))[place]]
 
     def _foreground_voxel(self, index: int, generator: np.random.Generator) -> Array | None:
         """Return the voxel that a labelled crop is centred on; None for the crops that lie anywhere."""
@@ -234,6 +251,21 @@ class Stream:
                 raise ConfigError(f"case '{case.name}' was prepared without its {lacking}: prepare it again")
         if self.pseudo is not None and (lacks := {case.name for case in self.cases["unlabelled"]} - set(self.pseudo)):
             raise ConfigError(f"cases {sorted(lacks)} have no pseudo label: relabel them before this stage")
+
+
+def _halves(labelled: Sequence[PreparedCase], seed: int) -> list[int]:
+    """Return the half, 0 or 1, of every case: neither stage nor rank changes it, so that the halves stay disjoint."""
+    if len(labelled) < 2:
+        raise ConfigError(f"the method needs two halves of the labelled cases, found {len(labelled)} case: label more")
+    half_of = partition([case.name for case in labelled], 2, seed=seed)
+    return [half_of[case.name] for case in labelled]
+
+
+def _pinned(value: Any) -> Any:
+    """Return tensors, alone or in a dictionary, in page-locked memory; anything else as it is."""
+    if isinstance(value, dict):
+        return {name: _pinned(item) for name, item in value.items()}
+    return value.pin_memory() if isinstance(value, Tensor) else value
 
 
 @lru_cache(maxsize=8)

@@ -47,7 +47,7 @@ class Method(nn.Module):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
-    """what the data must supply beyond crops, by name: "distances"."""
+    """what the data must supply beyond crops, by name: "distances"; "labelled_halves" (see `Batch.group_l`)."""
 
     def __init__(self, make_net: MakeNet, config: MethodConfig) -> None:
         super().__init__()

@@ -1,0 +1,212 @@
+"""Assembly: a run, not on disk yet, from a data folder, a split, a plan and a config."""
+
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from semivox.building import make_method_config
+from semivox.capacity import chosen_device, free_disk, memory_warnings
+from semivox.config import Config, StageConfig, for_method, parse_settings, read_config, resolve_config, validated
+from semivox.costs import Device
+from semivox.data.caching import default_cache
+from semivox.data.checking import check_pool
+from semivox.data.dataset import Dataset, read_dataset
+from semivox.data.faults import Fault
+from semivox.data.splitting import Split, training_split
+from semivox.errors import ConfigError, DatasetError
+from semivox.methods import method_class, method_module
+from semivox.methods.base import MethodConfig
+from semivox.planning import fingerprint, make_plan, make_recipe
+from semivox.relabelling import check_stages, part_count
+from semivox.resuming import completed
+from semivox.run import RunFolder
+from semivox.types import Stage
+
+
+class Draft(NamedTuple):
+    """A run and what it is trained on.
+
+    Attributes:
+        run: as it will be, or is, on disk.
+        dataset: where its cases are.
+        lists: which of them it sees.
+        notes: what does not stop it and should be known.
+    """
+
+    run: RunFolder
+    dataset: Dataset
+    lists: Split
+    notes: tuple[str, ...] = ()
+
+
+def draft_run(
+    data: Path,
+    output: Path,
+    *,
+    method: str | None,
+    split: Path | Split | None,
+    config: str | None,
+    settings: Sequence[str] | Mapping[str, Any],
+    unlabelled: Path | None,
+    cache: Path | None,
+    device: str,
+) -> Draft:
+    """Return a new run; see `training.train` for the arguments.
+
+    Raises:
+        DatasetError, ConfigError, UnknownMethodError, GeometryError: with what to do.
+    """
+    dataset = read_dataset(data, unlabelled=unlabelled)
+    lists = training_split(dataset, split)
+    notes = [*_checked_pool(dataset, lists), *_unseen_copies(lists)]
+    values = settings if isinstance(settings, Mapping) else parse_settings(settings)
+    validated(Config, values, where="--set")
+    given = read_config(config) if config else {}
+    name = method or _named(values) or _named(given) or ("mean_teacher" if lists.unlabelled else "supervised")
+    for known in (name, *given.get("methods", {})):
+        method_module(known)  # a table for a method that does not exist would be passed over silently
+    given = for_method(given, name)
+    found = fingerprint(dataset, lists)
+    layers: list[tuple[str, Mapping[str, Any]]] = [
+        ("data", {"slice_axis": found.slice_axis, "method": {"name": name}}),
+    ]
+    place = chosen_device(device if device == "cpu" else "auto")
+    if not config:
+        plan = make_plan(
+            found,
+            method=name,
+            device=place,
+            labelled=len(lists.labelled),
+            unlabelled=len(lists.unlabelled),
+            needs=method_class(method_module(name)).needs,
+            fixed=values,
+            disk=free_disk(cache or default_cache()),
+        )
+        layers.append(("plan", plan.values))
+        notes += plan.warnings
+    layers += [(config or "config", given), ("--set", values)]
+    if method:
+        layers.append(("--method", {"method": {"name": method}}))
+    resolved, sources = resolve_config(layers)
+    resolved = completed(resolved)
+    if config:
+        notes += _memory_warnings(resolved, dataset, place)
+    facts = {
+        "unlabelled": str(unlabelled.resolve()) if unlabelled else None,
+        "recipe": make_recipe(dataset, lists, resolved, found).to_json(),
+        "split": lists.digest,
+        "sources": sources,
+        **_circumstances(dataset, name),
+    }
+    return Draft(RunFolder(output, resolved, facts), dataset, lists, tuple(dict.fromkeys(notes)))
+
+
+def resolve_stages(config: Config, method_config: MethodConfig) -> tuple[Stage, ...]:
+    """Return a method's stages with every number set: from ``stages.NAME.*``, the method, or the flat keys.
+
+    Raises:
+        ConfigError: ``stages`` names a stage that the method does not have, or its stages cannot follow each other.
+    """
+    stages = method_class(method_module(config.method_name)).stages(method_config)
+    check_stages(stages)
+    unknown = set(config.stages) - {stage.name for stage in stages}
+    if unknown:
+        names = ", ".join(stage.name for stage in stages)
+        raise ConfigError(f"key 'stages.{min(unknown)}': {config.method_name} has the stages {names}")
+
+    def number(key: str, stage: Stage) -> int:
+        own = getattr(config.stages.get(stage.name, StageConfig()), key)
+        values = (own, getattr(stage, key), getattr(config, key))
+        return next(value for value in values if value is not None)
+
+    return tuple(
+        replace(
+            stage,
+            steps=number("steps", stage),
+            batch_labelled=number("batch_labelled", stage),
+            batch_unlabelled=number("batch_unlabelled", stage),
+        )
+        for stage in stages
+    )
+
+
+def refuse_few_unlabelled(config: Config, stages: Sequence[Stage], lists: Split) -> None:
+    """Refuse stages that draw on unlabelled scans, or parts of them, that the split does not have.
+
+    Raises:
+        DatasetError: it has too few.
+    """
+    drawn = max(stage.batch_unlabelled or 0 for stage in stages)
+    if drawn and not lists.unlabelled:
+        raise DatasetError(
+            f"{config.method_name} draws {drawn} unlabelled crops a step, but the split has no unlabelled scans: "
+            "add some with --unlabelled DIR, or train --method supervised"
+        )
+    parts = part_count(stages)
+    if 0 < len(lists.unlabelled) < parts:
+        raise DatasetError(
+            f"{config.method_name} cuts the unlabelled scans into {parts} parts, but the split has only "
+            f"{len(lists.unlabelled)}: add some with --unlabelled DIR"
+        )
+
+
+def _checked_pool(dataset: Dataset, lists: Split) -> list[str]:
+    """Return the warnings about the files of the pool, as one note; an error is refused."""
+    faults = check_pool(dataset, lists)
+    errors = [fault for fault in faults if fault.severity == "error"]
+    if errors:
+        raise DatasetError(_first_of(errors))
+    return [_first_of(faults)] if faults else []
+
+
+def _first_of(faults: Sequence[Fault]) -> str:
+    more = f" (and {len(faults) - 1} more: run `semivox check`)" if len(faults) > 1 else ""
+    return f"{faults[0]}{more}"
+
+
+def _unseen_copies(lists: Split) -> list[str]:
+    """Return a note where the split does not hold what copies of its held-out scans are recognised by."""
+    if set(lists.held_out) <= set(lists.hashes):
+        return []
+    return [
+        "copies of held-out scans in the pool cannot be recognised, since the split has no hashes of them: make it "
+        "with `semivox split`, or run `semivox check --split`"
+    ]
+
+
+def _named(values: Mapping[str, Any]) -> str | None:
+    method = values.get("method", {})
+    if not isinstance(method, Mapping):
+        raise ConfigError(f"key 'method' is a table of the method's fields, found {method!r}: set method.name")
+    return method.get("name")
+
+
+def _memory_warnings(config: Config, dataset: Dataset, place: Device) -> list[str]:
+    """Return a warning where the device has less memory than a config that no plan made asks for."""
+    stages = resolve_stages(config, make_method_config(config))
+    return memory_warnings(
+        config,
+        channels=len(dataset.channels),
+        classes=len(dataset.classes),
+        labelled=max(stage.batch_labelled or 0 for stage in stages),
+        unlabelled=max(stage.batch_unlabelled or 0 for stage in stages),
+        device=place,
+    )
+
+
+def _circumstances(dataset: Dataset, method: str) -> dict[str, Any]:
+    """Return which method is trained on what, by which command and versions."""
+    return {
+        "method": method,
+        "data": str(dataset.folder.resolve()),
+        "channels": list(dataset.channels),
+        "classes": list(dataset.classes),
+        "command": " ".join(["semivox", *sys.argv[1:]]),
+        "versions": {"semivox": version("semivox"), "python": platform.python_version(), "torch": torch.__version__},
+    }

@@ -1,0 +1,54 @@
+"""What goes wrong in a training step, told with what to do about it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from semivox.errors import ConfigError, RunError
+
+
+@contextmanager
+def device_errors_told(total_step: int, device: torch.device, *, last_good: Callable[[], str]) -> Iterator[None]:
+    """Say what to do where a step asks the device for more memory, or more determinism, than it has.
+
+    Args:
+        total_step: the step's number, for the message.
+        device: where it runs.
+        last_good: gives the name of the newest checkpoint.
+
+    Raises:
+        RunError: out of memory.
+        ConfigError: an operation that is not deterministic while torch was told to allow no such.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise RunError(
+            f"step {total_step}: {_memory_of(device)}, too little for this step: lower batch_labelled, "
+            "batch_unlabelled, patch or net.filters, or let `semivox plan --memory` choose them; the last good "
+            f"checkpoint, {last_good()}, stays"
+        ) from error
+    except RuntimeError as error:
+        if not torch.are_deterministic_algorithms_enabled() or "deterministic" not in str(error).lower():
+            raise
+        raise ConfigError(
+            f"step {total_step}: determinism = 'strict', but torch says: {str(error).splitlines()[0]} "
+            "Set determinism = 'fast'"
+        ) from error
+
+
+def first_infinite(state: Mapping[str, Any]) -> str | None:
+    """Return the name of the first tensor with anything but numbers in it, or None; the device is waited for once."""
+    tensors = {name: value for name, value in state.items() if torch.is_tensor(value) and value.is_floating_point()}
+    if not tensors:
+        return None
+    finite = torch.stack([torch.isfinite(value).all() for value in tensors.values()])
+    return None if finite.all() else list(tensors)[finite.tolist().index(False)]
+
+
+def _memory_of(device: torch.device) -> str:
+    if device.type != "cuda":
+        return "the machine has no memory left"
+    return f"the GPU has {torch.cuda.get_device_properties(device).total_memory / 1e9:.1f} GB"
