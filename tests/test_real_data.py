@@ -30,7 +30,7 @@ RECIPE = Recipe(
 pytestmark = [
     pytest.mark.data,
     pytest.mark.skipif(
-        not (SOURCE / "dataset.json").exists(), reason="SEMIVOX_DATA names no folder that holds the data set hippocampus"
+        not (SOURCE / "dataset.json").exists(), reason="SEMIVOX_DATA names no folder that holds 'hippocampus'"
     ),
 ]
 
