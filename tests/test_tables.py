@@ -46,6 +46,13 @@ def test_several_methods_are_counted_in_the_headline(scored):
     assert "1 did better than the control, 1 did worse than the control, no difference is shown for 1." in found
 
 
+def test_the_control_with_more_labels_is_no_method_with_unlabelled_scans(scored):
+    ceiling = scored("all labelled", 0.1, method="supervised", split="all")
+    tables = summary_tables([scored("supervised", 0.0), scored("ua_mt", 0.05), ceiling])
+    assert headline(tables).startswith("With unlabelled scans, ua_mt reached")
+    assert tables.comparison("all labelled", "dice").verdict == "better"
+
+
 def test_without_a_control_nothing_is_claimed(scored):
     tables = summary_tables([scored("a", 0.0), scored("b", 0.1)])
     assert not tables.comparisons

@@ -45,6 +45,7 @@ class Tables:
         pairs: all pairs of groups.
         runs: each run's own mean.
         controls: the control of every group that has one.
+        challengers: groups of another method than their control's; the rest is the same method with more labels, say.
         notes: what a reader must know before trusting the numbers, in sentences.
     """
 
@@ -56,6 +57,7 @@ class Tables:
     pairs: tuple[Comparison, ...]
     runs: tuple[RunMean, ...]
     controls: Mapping[str, str]
+    challengers: frozenset[str]
     notes: tuple[str, ...]
 
     def summary(self, group: str, metric: str, label: str | None = None) -> Summary:
@@ -102,6 +104,7 @@ def tabulate(groups: Sequence[Group], *, control: str | None = "supervised") -> 
         pairs=tuple(c for v in views for m in metrics for c in compare_all(pairs, m, v)),
         runs=tuple(run for g in groups for m in metrics for run in _run_means(g, m)),
         controls=controls,
+        challengers=frozenset(group.name for group, other in against if group.method != other.method),
         notes=tuple(_notes(groups, controls, control)),
     )
 
@@ -155,7 +158,8 @@ def sentence(comparison: Comparison) -> str:
 
 def headline(tables: Tables) -> str:
     """Return in one sentence what the unlabelled scans brought, by the first metric's paired interval."""
-    found = [c for c in tables.comparisons if (c.metric, c.label) == (tables.metrics[0], None)]
+    overall = [c for c in tables.comparisons if (c.metric, c.label) == (tables.metrics[0], None)]
+    found = [c for c in overall if c.group in tables.challengers]
     if not found:
         return "What the unlabelled scans brought cannot be said: no method was scored beside a control."
     if len(found) == 1:
