@@ -55,8 +55,8 @@ def test_strict_gives_the_same_losses_twice(toy_data, toy_cache, tmp_path):
 
 def test_a_gpu_that_is_too_small_says_what_to_lower(toy_data, toy_cache, tmp_path):
     try:
-        torch.cuda.set_per_process_memory_fraction(1e-4)
+        torch.cuda.set_per_process_memory_fraction(5e8 / torch.cuda.get_device_properties(0).total_memory)
         with pytest.raises(RunError, match=r"step 0: the GPU has .* GB, too little for this step: lower batch"):
-            train_on_gpu(toy_data, tmp_path, toy_cache, patch=[64, 64, 64], net={"filters": 32, "levels": 2})
+            train_on_gpu(toy_data, tmp_path, toy_cache, patch=[96, 96, 96], net={"filters": 32, "levels": 2})
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
