@@ -8,6 +8,7 @@ benchmarks/results/PROTOCOL/RUN/. `page` writes the tables from those; the readi
 benchmarks/results/PROTOCOL/reading.md and is copied in.
 """
 
+import csv
 import json
 import shutil
 import sys
@@ -18,6 +19,12 @@ from semivox.tables import headline, markdown_table, sentence, summary_tables
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
+TABLES = {
+    "steps.csv": "The time of a step, methods interleaved in one run (`python benchmarks/speed/steps.py -o "
+    "benchmarks/results/steps.csv`); `supervised` takes 4 labelled crops, the others 2 and 2:",
+    "gradients-la2018-small.csv": "Gradient norm of each term over the student without heads, mean of 10 batches at "
+    "mid-run (`python benchmarks/gradients.py RUN DATA -o benchmarks/results/gradients-la2018-small.csv`):",
+}
 
 
 def collect(runs: Path) -> None:
@@ -53,7 +60,16 @@ def page() -> str:
         lines += ["", collapse_table(protocol)]
         reading = protocol / "reading.md"
         lines += [reading.read_text().strip(), ""] if reading.exists() else []
-    return "\n".join(lines)
+    lines += ["## What a step costs, and which term trains", ""]
+    for file, words in TABLES.items():
+        lines += [words, "", table(RESULTS / file), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def table(file: Path) -> str:
+    """Return a CSV file as a Markdown table."""
+    head, *rows = csv.reader(file.read_text().splitlines())
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
 
 
 def collapse_table(protocol: Path) -> str:
@@ -74,6 +90,6 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["collect"] and len(sys.argv) == 3:
         collect(Path(sys.argv[2]))
     elif sys.argv[1:] == ["page"]:
-        print(page())
+        print(page(), end="")
     else:
         sys.exit(__doc__)

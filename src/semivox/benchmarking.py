@@ -64,6 +64,7 @@ class Protocol(BaseModel):
     config: str
     held_out: int = Field(ge=1)
     control: str = "supervised"
+    unit: str | None = None
     run: tuple[RunSpec, ...] = Field(min_length=1)
 
 
@@ -266,7 +267,7 @@ def _do(
     if not outcome.finished:
         raise KeyboardInterrupt
     predict([outcome.run], [dataset.folder], output=job.folder / "masks", held_out=True, device=device)
-    evaluate_masks(job.folder / "masks", dataset.folder / "labelsTr", job.scores, cases=split_file)
+    evaluate_masks(job.folder / "masks", dataset.folder / "labelsTr", job.scores, cases=split_file, unit=protocol.unit)
 
 
 def _split_file(output: Path, labelled: int) -> Path:

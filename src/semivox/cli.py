@@ -25,6 +25,10 @@ def main() -> None:
         if debug:
             raise
         _fail(str(error))
+    except OSError as error:
+        if debug:
+            raise
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}; check the path, the disk and its permissions")
     if code == INTERRUPTED:
         print("semivox: stopped; the same command goes on where it was (train: with --resume)", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)

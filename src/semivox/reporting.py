@@ -99,7 +99,6 @@ def write_report(
         environment=_environment(),
     )
     output = Path(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(output, lambda file: file.write(html.encode()))
     return output
 

@@ -223,12 +223,13 @@ def file_digest(path: Path) -> str:
 
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Write a file so that a reader sees the old one or the new one, never a part.
+    """Write a file so that a reader sees the old one or the new one, never a part; its folder is made.
 
     Raises:
         RunError: the disk is full, read-only or gone; nothing half-written stays.
     """
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
         raise _disk_error(path, error) from error

@@ -1,8 +1,10 @@
 """Summary of score rows: mean, spread and counts of failures and exclusions, per class and over the classes."""
 
+import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 METRICS = ("dice", "jaccard", "hd95", "asd", "assd", "nsd")
@@ -45,6 +47,12 @@ def describe_scores(rows: Sequence[Mapping[str, Any]]) -> str:
         f"{counts['both_empty']} labels absent from both and left out"
     )
     return "\n".join(lines)
+
+
+def describe_found(scores: Path) -> str:
+    """Return how many masks and labels the folders held that made a scores.csv."""
+    found = json.loads(scores.with_suffix(".json").read_text())["found"]
+    return f"found {found['masks']} masks and {found['labels']} labels"
 
 
 def score_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -247,9 +247,10 @@ def evaluate(
 ) -> None:
     """Score masks against labels: one row per case and label."""
     from semivox.evaluation import evaluate_masks
-    from semivox.summary import describe_scores
+    from semivox.summary import describe_found, describe_scores
 
     rows = evaluate_masks(masks, labels, output, cases=cases, unit=unit, tolerance=tolerance, hd95=hd95)
+    print(describe_found(output))
     print(describe_scores(rows))
 
 

@@ -137,7 +137,7 @@ def test_the_defaults_are_the_papers():
     config = Config()
     weights = config.weight_sdm, config.weight_contrast, config.weight_distillation, config.weight_consistency
     assert weights == (0.1, 0.5, 0.1, 0.1)
-    assert (config.tau, config.ema_decay, config.alpha_dropout, config.weight_decay) == (0.5, 0.999, 0.1, 5e-4)
+    assert (config.tau, config.ema_decay, config.alpha_dropout, config.weight_decay) == (0.5, None, 0.1, 5e-4)
     assert (config.lr, config.schedule, config.drops) == (0.01, "drop", (0.5,))
 
 

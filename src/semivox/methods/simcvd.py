@@ -16,8 +16,8 @@ Differs from the paper:
   length, the teacher's head as a moving average; the contrast over all slices of the batch; Eq. 4 averaged over voxels
   (its printed sum would swamp the rest) and read before the bottleneck's dropout; Eq. 5 on probabilities and distance
   maps; the ramp on all three unsupervised terms. Each is a field below, or is written here.
-  Short runs: until step 999 the decay .999 with its warm start is the plain average of all past students. Below 6,000
-  steps set `ema_decay = 1 - 6 / steps` (.994 at 1,000).
+  Short runs: until step 999 the decay .999 with its warm start is the plain average of all past students. Below the
+  paper's 6,000 steps the decay is therefore 1 - 6 / steps (.994 at 1,000), of the same mean age; `ema_decay` overrides.
   `teacher_mode = "train"` keeps the dropout of the teacher's net on (and batch norm on its own batch); "eval" switches
   both off whatever mode the method is in. The student predicts; teacher and heads are not used then.
 Shapes: M unlabelled volumes, C channels, K classes, F = K - 1 foreground classes, X Y Z voxels, N slices or positions,
@@ -76,8 +76,8 @@ class Config(MethodConfig):
     """temperature of the contrast."""
     ramp: Literal["all", "consistency"] = "all"
     """what exp(-5 (1 - fraction)^2) multiplies: all three unsupervised weights (our reading), or gamma alone."""
-    ema_decay: float = Field(0.999, ge=0, lt=1)
-    """decay of the teacher; 1 - 6 / steps in runs shorter than the paper's 6,000 steps."""
+    ema_decay: float | None = Field(None, ge=0, lt=1)
+    """decay of the teacher; None: the paper's .999, or 1 - 6 / steps in runs shorter than its 6,000 steps."""
     warm_start: bool = True
     """whether the decay starts as min(1 - 1 / (step + 1), ema_decay)."""
     teacher_mode: Literal["train", "eval"] = "train"
@@ -248,6 +248,8 @@ class SimCVD(Method):
     def after_step(self, progress: Progress) -> None:
         """Move the teacher and its heads."""
         decay = self.config.ema_decay
+        if decay is None:
+            decay = max(0.0, min(0.999, 1 - 6 / progress.steps))
         decay = warmup_decay(progress.step, decay) if self.config.warm_start else decay
         ema_update(self.teacher, self.student, decay)
         ema_update(self.teacher_slices, self.head_slices, decay)
