@@ -1,5 +1,6 @@
 """What every test can use; that this file is here also lets tests write ``from toys import write_toy_dataset``."""
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,6 +19,12 @@ def _no_waiting_for_disks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(os, "fsync", lambda handle: None)
         yield
+
+
+@pytest.fixture(params=[errno.ENOSPC, errno.EROFS], ids=["full", "read_only"])
+def disk_error(request: pytest.FixtureRequest) -> OSError:
+    """What writing raises on a disk that takes nothing more."""
+    return OSError(request.param, os.strerror(request.param))
 
 
 @pytest.fixture(scope="session")

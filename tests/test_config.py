@@ -105,6 +105,45 @@ def test_simcvd_by_dropout_alone_is_the_published_setting_without_noise():
     assert alone == published
 
 
+PUBLISHED = {
+    "dims": 3, "foreground": 0, "steps": 6000, "batch_labelled": 2, "batch_unlabelled": 2,
+    "net": {"name": "vnet", "norm": "batch", "filters": 16, "levels": 5, "strides": None, "dropout": 0.5},
+    "predict": {"blend": "plain", "mirror": False, "largest_component": False},
+    "method": {
+        "geometry": "turns", "intensity": "none",
+        "optimizer": "sgd", "lr": 0.01, "momentum": 0.9, "nesterov": False, "weight_decay": 5e-4,
+        "schedule": "drop", "drops": (0.5,), "ema_decay": 0.999, "warm_start": True,
+        "weight_sdm": 0.1, "weight_contrast": 0.5, "weight_distillation": 0.1, "weight_consistency": 0.1, "tau": 0.5,
+        "ramp": "all", "alpha_dropout": 0.1, "pool": 128, "pool_kind": "avg", "noise": 0.1,
+        "sdm": True, "sdm_norm": "crop", "extra": "none", "contrast_slices": None, "reduction": "mean",
+    },
+}  # fmt: skip
+LEFT_ATRIUM = {
+    "patch": (112, 112, 80), "spacing": None, "predict": {"stride": (18, 18, 4)},
+    "prepare": {"normalise": "volume", "clip": None},
+}  # fmt: skip
+PANCREAS = {
+    "patch": (96, 96, 96), "spacing": (1, 1, 1), "predict": {"stride": (16, 16, 16)},
+    "prepare": {"normalise": "volume", "clip": (-125, 275)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        ("simcvd-la2018", LEFT_ATRIUM),
+        ("simcvd-la2018-dropout", LEFT_ATRIUM | {"method": {"noise": 0}}),
+        ("simcvd-pancreas", PANCREAS),
+    ],
+)
+def test_the_configs_of_the_paper_train_with_its_numbers(name, numbers):
+    config, _ = resolve_config([(name, for_method(read_config(name), "simcvd"))])
+    found = flatten({**config.model_dump(), "method": make_method_config(config).model_dump()})
+    expected = flatten(PUBLISHED) | flatten(numbers)
+    assert config.method_name == "simcvd"
+    assert {key: found[key] for key in expected} == expected
+
+
 def test_a_method_sees_the_shared_fields_and_its_own_table_and_no_other():
     file = {"steps": 5, "method": {"lr": 0.1, "tau": 1}, "methods": {"a": {"tau": 2}, "b": {"tau": 3, "pool": 4}}}
     assert for_method(file, "a") == {"steps": 5, "method": {"lr": 0.1, "tau": 2}}

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,14 @@ def run(tmp_path: Path) -> RunFolder:
     return create_run(tmp_path / "run", config=config, sources={"patch": "plan"}, facts={"method": "supervised"})
 
 
-def full_disk(*_: object, **__: object) -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+@pytest.fixture
+def fail(disk_error: OSError) -> Callable[..., None]:
+    """Stand for any function that writes to a disk that takes nothing more."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise disk_error
+
+    return fail
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -112,12 +119,15 @@ def test_what_a_killed_process_left_half_written_goes_with_the_next_checkpoint(r
 
 
 @pytest.mark.parametrize("broken", ["os.replace", "os.fsync", "torch.save", "tempfile.mkstemp"])
-def test_a_full_disk_is_a_clear_error_and_leaves_every_file_as_it_was(broken, run, monkeypatch):
+def test_a_disk_that_takes_nothing_is_a_clear_error_and_leaves_every_file_as_it_was(
+    broken, fail, disk_error, run, monkeypatch
+):
     run.save_checkpoint({"total_step": 5, "w": torch.ones(2)})
     before = files(run.path)
     with monkeypatch.context() as patched:
-        patched.setattr(broken, full_disk)
-        with pytest.raises(RunError, match=r"cannot write .*step_00000010.pt.* No space left .* go on with --resume"):
+        patched.setattr(broken, fail)
+        words = rf"cannot write .*step_00000010.pt.* {disk_error.strerror}.* go on with --resume"
+        with pytest.raises(RunError, match=words):
             run.save_checkpoint({"total_step": 10, "w": torch.zeros(2)})
     assert files(run.path) == before
 
@@ -132,10 +142,10 @@ def test_torch_reports_a_full_disk_in_its_own_way_and_so_do_we(run, monkeypatch)
     assert list(run.checkpoints.iterdir()) == []
 
 
-def test_a_run_that_cannot_be_created_is_no_run(tmp_path, monkeypatch):
+def test_a_run_that_cannot_be_created_is_no_run(fail, disk_error, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr("os.replace", full_disk)
-        with pytest.raises(RunError, match=r"cannot write .*config.toml"):
+        patched.setattr("os.replace", fail)
+        with pytest.raises(RunError, match=rf"cannot write .*config.toml: .*{disk_error.strerror}"):
             create_run(tmp_path, config=Config(), sources={}, facts={})
     assert files(tmp_path) == {}
     (tmp_path / "file").write_text("in the way")

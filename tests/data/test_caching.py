@@ -66,15 +66,15 @@ def test_a_spoilt_entry_is_made_again(tmp_path, damage):
 
 
 @pytest.mark.parametrize("function", ["fsync", "mkdir", "rename"])
-def test_a_disk_that_cannot_be_written_is_named_and_left_clean(tmp_path, monkeypatch, function):
-    def full(*_, **__):
-        raise OSError(28, "No space left on device")
+def test_a_disk_that_cannot_be_written_is_named_and_left_clean(tmp_path, monkeypatch, function, disk_error):
+    def fail(*_, **__):
+        raise disk_error
 
     cache = tmp_path / "cache"
     owner = caching.os if function == "fsync" else caching.Path
     with monkeypatch.context() as patched:
-        patched.setattr(owner, function, full)
-        with pytest.raises(RunError, match=f"{cache}.*No space left.*--cache"):
+        patched.setattr(owner, function, fail)
+        with pytest.raises(RunError, match=f"{cache}.*{disk_error.strerror}.*--cache"):
             cached(cache, "key", make)
     assert not cache.exists() or not list(cache.iterdir())
     cached(cache, "key", make)

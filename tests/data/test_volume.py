@@ -173,16 +173,16 @@ def test_scaling_and_private_text_of_the_source_do_not_reach_the_mask(tmp_path):
     assert np.unique(nib.load(tmp_path / "mask.nii").get_fdata()) == [1]
 
 
-def test_nothing_half_written_stays_when_writing_fails(tmp_path, monkeypatch):
+def test_nothing_half_written_stays_when_writing_fails(disk_error, tmp_path, monkeypatch):
     nib.save(nib.Nifti1Image(VALUES, np.eye(4)), tmp_path / "scan.nii.gz")
     volume = read_image([tmp_path / "scan.nii.gz"])
 
-    def disk_full(image: nib.Nifti1Image, path: Path) -> None:
+    def fail(image: nib.Nifti1Image, path: Path) -> None:
         path.write_bytes(b"half")
-        raise OSError("No space left on device")
+        raise disk_error
 
-    monkeypatch.setattr(nib, "save", disk_full)
-    with pytest.raises(RunError, match=r"out/mask\.nii\.gz: cannot be written \(No space left"):
+    monkeypatch.setattr(nib, "save", fail)
+    with pytest.raises(RunError, match=rf"out/mask\.nii\.gz: cannot be written \(.*{disk_error.strerror}"):
         write_mask(np.ones(VALUES.shape, np.uint8), volume, tmp_path / "out" / "mask.nii.gz")
     assert list((tmp_path / "out").iterdir()) == []
 
