@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from semivox.data.checking import check_dataset, check_pool
 from semivox.data.dataset import case_name, list_scans, read_dataset
+from semivox.data.splitting import make_split
 from semivox.errors import DatasetError
 from toys import write_toy_dataset
 
@@ -68,6 +70,28 @@ def test_further_unlabelled_folders_join_under_names_of_their_own(tmp_path):
     assert dataset.labelled == ("a",)  # the label of b belongs to no case of imagesTr
     assert dataset.case("more-a").images == (tmp_path / "more/a.nii.gz",)
     assert dataset.spacing_is_nominal
+
+
+def test_the_channels_of_further_unlabelled_scans_join_as_one_case_and_a_missing_one_is_told(tmp_path):
+    folder = write_toy_dataset(tmp_path / "toy", cases=1, unlabelled=0, channels=2, shape=(6, 5, 4))
+    more = tmp_path / "more"
+    more.mkdir()
+    for path in (write_toy_dataset(tmp_path / "other", cases=3, channels=2, shape=(6, 5, 4)) / "imagesTr").iterdir():
+        if not path.name.startswith("case_00"):
+            path.rename(more / path.name)
+    dataset = read_dataset(folder, unlabelled=more)
+    assert dataset.added == ("case_01", "case_02")
+    for name in dataset.added:
+        assert dataset.case(name).images == (more / f"{name}_0000.nii.gz", more / f"{name}_0001.nii.gz")
+    assert check_dataset(folder, unlabelled=more) == []
+    (more / "case_01_0000.nii.gz").unlink()
+    dataset = read_dataset(folder, unlabelled=more)
+    split = make_split(dataset, labelled=None)
+    for faults in (check_dataset(folder, unlabelled=more), check_pool(dataset, split)):
+        assert [(fault.severity, fault.case, fault.what, fault.found) for fault in faults] == [
+            ("error", "case_01", "missing channel", "case_01_0001.nii.gz")
+        ]
+        assert "case_01_0000" in faults[0].expected
 
 
 def test_an_unknown_case_is_refused_with_the_nearest_name(tmp_path):
