@@ -116,22 +116,27 @@ def test_what_is_only_shown_is_computed_for_the_logged_steps_alone(train_toy, tm
     assert len(calls) == 2 * 4
 
 
-def full_for(name: str, really_replace: Callable[..., None]) -> Callable[..., None]:
+DISK_ERRORS = [OSError(code, os.strerror(code)) for code in (errno.ENOSPC, errno.EROFS)]
+
+
+def failing_for(name: str, error: OSError, really_replace: Callable[..., None]) -> Callable[..., None]:
     def replace(source: Any, target: Any) -> None:
         if Path(target).name == name:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise error
         really_replace(source, target)
 
     return replace
 
 
-def test_a_disk_that_fills_up_ends_the_run_and_with_room_it_goes_on(train_toy, tmp_path, monkeypatch):
+def test_a_disk_that_takes_no_more_ends_the_run_and_once_it_does_the_run_goes_on(train_toy, tmp_path, monkeypatch):
     train_toy(tmp_path / "whole")
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "replace", full_for("step_00000006.pt", os.replace))
-        with pytest.raises(RunError, match=r"cannot write .*step_00000006.pt: .*No space left .* with --resume"):
-            train_toy(tmp_path / "run")
-    assert names(tmp_path / "run") == ["step_00000003.pt"], "nothing half-written, the one before untouched"
+    for error in DISK_ERRORS:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "replace", failing_for("step_00000006.pt", error, os.replace))
+            words = rf"cannot write .*step_00000006.pt: .*{error.strerror}.* with --resume"
+            with pytest.raises(RunError, match=words):
+                train_toy(tmp_path / "run", resume=error is not DISK_ERRORS[0])
+        assert names(tmp_path / "run") == ["step_00000003.pt"], "nothing half-written, the one before untouched"
     train_toy(tmp_path / "run", resume=True)
     ends = [read_checkpoint(open_run(tmp_path / run).latest())["method"] for run in ("run", "whole")]
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[1])
@@ -141,11 +146,12 @@ def test_a_disk_that_fills_up_ends_the_run_and_with_room_it_goes_on(train_toy, t
 def test_a_run_that_cannot_be_written_at_all_leaves_no_run_and_the_same_command_starts_it(
     name, train_toy, tmp_path, monkeypatch
 ):
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "replace", full_for(name, os.replace))
-        with pytest.raises(RunError, match=rf"{name}.*No space left"):
-            train_toy(tmp_path, settings={"steps": 1})
-    assert not [path.name for path in tmp_path.rglob("*") if path.name.startswith(".") or path.name == name]
+    for error in DISK_ERRORS:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "replace", failing_for(name, error, os.replace))
+            with pytest.raises(RunError, match=rf"{name}.*{error.strerror}"):
+                train_toy(tmp_path, settings={"steps": 1})
+        assert not [path.name for path in tmp_path.rglob("*") if path.name.startswith(".") or path.name == name]
     assert train_toy(tmp_path, settings={"steps": 1}).finished
 
 

@@ -20,6 +20,7 @@ EVERY = TINY["checkpoint_every"]
 CUTS = (1, EVERY - 1, EVERY, EVERY + 1)
 STAGES = {"first": {"steps": 3}, "second": {"steps": 2}, "third": {"steps": 3}}
 STAGED = {"method": "toy_stages", "settings": {"stages": STAGES, "checkpoint_every": 2}}
+BANK = {"method": "toy_bank"}
 
 
 class CrashError(Exception):
@@ -129,7 +130,7 @@ def test_stages_start_from_what_they_name_and_begin_once(whole):
     assert [row["shown"]["begun"] for row in run.log_rows()] == [1, 1, 1, 1, 1, 2, 2, 2]
 
 
-@pytest.mark.parametrize("words", [{"method": "simcvd"}, STAGED], ids=["simcvd", "stages"])
+@pytest.mark.parametrize("words", [{"method": "simcvd"}, STAGED, BANK], ids=["simcvd", "stages", "bank"])
 def test_a_spent_budget_stops_behind_a_checkpoint_and_a_run_cut_after_every_step_is_the_same_run(
     words, whole, train_toy, tmp_path
 ):
@@ -139,6 +140,15 @@ def test_a_spent_budget_stops_behind_a_checkpoint_and_a_run_cut_after_every_step
         assert finished == (step == total)
         assert read_checkpoint(open_run(tmp_path).latest())["total_step"] == step
     assert_same_run(tmp_path, whole(**words))
+
+
+def test_a_bank_keeps_the_newest_rows_and_writes_on_where_it_stopped(whole):
+    run = open_run(whole(**BANK))
+    kept = [read_checkpoint(path)["method"] for path in sorted(run.checkpoints.iterdir())]
+    # Two rows a step into five places: steps 0 to 5 end at place 12 - 2 * 5; step 6 writes places 2 and 3.
+    assert [state["pointer"].item() for state in kept] == [2, 4]
+    changed = (kept[0]["bank"] != kept[1]["bank"]).any(1)
+    assert changed.tolist() == [False, False, True, True, False]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -153,17 +163,21 @@ def test_a_signal_stops_the_run_behind_a_checkpoint(number, whole, train_toy, tm
 
 def test_a_killed_process_is_resumed_by_another_one(whole, toy_data, toy_cache, tmp_path):
     given = {"data": str(toy_data), "cache": str(toy_cache)}
-    mean_teacher = {**given, "output": str(tmp_path / "mean_teacher"), "method": "mean_teacher"}
-    simcvd = {**given, "output": str(tmp_path / "simcvd"), "method": "simcvd"}
-    for words in ({**mean_teacher, "kill_in_step": 5}, {**simcvd, "kill_in_save": 2}):
-        killed = run_process(words)
+    runs = {
+        method: {"method": method, "settings": {"determinism": determinism}}
+        for method, determinism in (("supervised", "fast"), ("mean_teacher", "fast"), ("simcvd", "strict"))
+    }
+    words = {method: {**given, "output": str(tmp_path / method), **run} for method, run in runs.items()}
+    kills = {"supervised": {"kill_in_step": 5}, "mean_teacher": {"kill_in_step": 5}, "simcvd": {"kill_in_save": 2}}
+    for method in METHODS:
+        killed = run_process({**words[method], **kills[method]})
         assert killed.returncode == -signal.SIGKILL, killed.stderr
-        assert read_checkpoint(open_run(Path(words["output"])).latest())["total_step"] == EVERY
+        assert read_checkpoint(open_run(tmp_path / method).latest())["total_step"] == EVERY
     assert list((tmp_path / "simcvd" / "checkpoints").glob(".*")), "the second checkpoint was half written"
-    resumed = run_process({**mean_teacher, "resume": True}, {**simcvd, "resume": True})
+    resumed = run_process(*({**words[method], "resume": True} for method in METHODS))
     assert resumed.returncode == 0, resumed.stderr
-    for method in ("mean_teacher", "simcvd"):
-        assert_same_run(tmp_path / method, whole(method=method))
+    for method in METHODS:
+        assert_same_run(tmp_path / method, whole(**runs[method]))
 
 
 def run_process(*trainings: dict[str, Any]) -> subprocess.CompletedProcess[str]:
