@@ -169,20 +169,22 @@ def test_a_killed_process_is_resumed_by_another_one(whole, toy_data, toy_cache, 
     }
     words = {method: {**given, "output": str(tmp_path / method), **run} for method, run in runs.items()}
     kills = {"supervised": {"kill_in_step": 5}, "mean_teacher": {"kill_in_step": 5}, "simcvd": {"kill_in_save": 2}}
-    for method in METHODS:
-        killed = run_process({**words[method], **kills[method]})
-        assert killed.returncode == -signal.SIGKILL, killed.stderr
+    processes = {method: start_process({**words[method], **kills[method]}) for method in METHODS}
+    for method, process in processes.items():
+        errors = process.communicate()[1]
+        assert process.returncode == -signal.SIGKILL, errors
         assert read_checkpoint(open_run(tmp_path / method).latest())["total_step"] == EVERY
     assert list((tmp_path / "simcvd" / "checkpoints").glob(".*")), "the second checkpoint was half written"
-    resumed = run_process(*({**words[method], "resume": True} for method in METHODS))
-    assert resumed.returncode == 0, resumed.stderr
+    resumed = start_process(*({**words[method], "resume": True} for method in METHODS))
+    errors = resumed.communicate()[1]
+    assert resumed.returncode == 0, errors
     for method in METHODS:
         assert_same_run(tmp_path / method, whole(**runs[method]))
 
 
-def run_process(*trainings: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+def start_process(*trainings: dict[str, Any]) -> subprocess.Popen[str]:
     command = [sys.executable, str(Path(__file__).with_name("toy_training.py")), *map(json.dumps, trainings)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_a_finished_run_that_is_resumed_stays_as_it_is(train_toy, whole, tmp_path):
