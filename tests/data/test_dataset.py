@@ -76,13 +76,13 @@ def test_the_channels_of_further_unlabelled_scans_join_as_one_case_and_a_missing
     folder = write_toy_dataset(tmp_path / "toy", cases=1, unlabelled=0, channels=2, shape=(6, 5, 4))
     more = tmp_path / "more"
     more.mkdir()
-    for path in (write_toy_dataset(tmp_path / "other", cases=3, channels=2, shape=(6, 5, 4)) / "imagesTr").iterdir():
-        if not path.name.startswith("case_00"):
-            path.rename(more / path.name)
+    for path in (write_toy_dataset(tmp_path / "other", cases=3, channels=2, shape=(6, 5, 4), seed=1) / "imagesTr").iterdir():
+        path.rename(more / path.name)
     dataset = read_dataset(folder, unlabelled=more)
-    assert dataset.added == ("case_01", "case_02")
+    assert sorted(dataset.added) == ["case_01", "case_02", "more-case_00"], "a name that is taken gets the folder's"
     for name in dataset.added:
-        assert dataset.case(name).images == (more / f"{name}_0000.nii.gz", more / f"{name}_0001.nii.gz")
+        stem = name.removeprefix("more-")
+        assert dataset.case(name).images == (more / f"{stem}_0000.nii.gz", more / f"{stem}_0001.nii.gz")
     assert check_dataset(folder, unlabelled=more) == []
     (more / "case_01_0000.nii.gz").unlink()
     dataset = read_dataset(folder, unlabelled=more)

@@ -146,7 +146,7 @@ def _name_faults(case: Case, dataset: Dataset) -> list[Fault]:
                   f"{', '.join(expected)} (one file each)", "add or remove files, or correct 'channel_names'")
         ]  # fmt: skip
     stem = case_name(case.images[0], 10_000)
-    if stem != case.name and stem in dataset.cases:
+    if stem != case_name(case.images[0], channels) and stem in dataset.cases:
         return [
             Fault("error", case.name, f"its name is that of one more channel of '{stem}'", found,
                   f"{channels} channels as in dataset.json", "correct 'channel_names', or rename the file")
