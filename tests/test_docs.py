@@ -3,6 +3,8 @@
 import ast
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +41,12 @@ OPTIONS = {word for verb in VERBS.values() for option in verb.params for word in
 
 def name_of(value: object) -> str:
     return str(value.relative_to(ROOT)) if isinstance(value, Path) else str(value)
+
+
+def test_the_page_of_results_is_what_the_committed_scores_make():
+    made = subprocess.run([sys.executable, "benchmarks/results.py", "page"], cwd=ROOT, capture_output=True, check=True)
+    told = "run: python benchmarks/results.py page > docs/results.md"
+    assert (ROOT / "docs/results.md").read_text() == made.stdout.decode(), told
 
 
 def test_the_page_of_methods_is_what_the_cards_make():

@@ -76,7 +76,8 @@ def test_the_channels_of_further_unlabelled_scans_join_as_one_case_and_a_missing
     folder = write_toy_dataset(tmp_path / "toy", cases=1, unlabelled=0, channels=2, shape=(6, 5, 4))
     more = tmp_path / "more"
     more.mkdir()
-    for path in (write_toy_dataset(tmp_path / "other", cases=3, channels=2, shape=(6, 5, 4), seed=1) / "imagesTr").iterdir():
+    other = write_toy_dataset(tmp_path / "other", cases=3, channels=2, shape=(6, 5, 4), seed=1)
+    for path in (other / "imagesTr").iterdir():
         path.rename(more / path.name)
     dataset = read_dataset(folder, unlabelled=more)
     assert sorted(dataset.added) == ["case_01", "case_02", "more-case_00"], "a name that is taken gets the folder's"
