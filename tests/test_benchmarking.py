@@ -65,8 +65,9 @@ def run(file: Path, **told) -> Path:
     return bench(file, output=file.parent / "out", cache=file.parent / "cache", device="cpu", **told)
 
 
-def test_a_protocol_runs_once_goes_on_where_it_was_cut_and_ends_in_a_report(protocol, tmp_path):
-    started, rows = [], []
+def test_a_protocol_runs_once_goes_on_where_it_was_cut_and_ends_in_a_report(protocol, tmp_path, monkeypatch):
+    monkeypatch.setattr("semivox.assembly._memory_warnings", lambda *args: ["memory is short"])
+    started, rows, notes = [], [], []
 
     def stop_in_the_second_job(row, total):
         rows.append(row)
@@ -77,7 +78,8 @@ def test_a_protocol_runs_once_goes_on_where_it_was_cut_and_ends_in_a_report(prot
         started.append((job.folder.name, number, total))
 
     with pytest.raises(KeyboardInterrupt):
-        run(protocol, on_job=note, on_row=stop_in_the_second_job)
+        run(protocol, on_job=note, on_row=stop_in_the_second_job, on_note=notes.append)
+    assert notes == ["memory is short", "memory is short"], "one for each new run"
     output = tmp_path / "out"
     first, second, third = "supervised-1-seed0", "mean-teacher-2-seed0", "supervised-1-seed1"
     assert started == [(first, 0, 3), (second, 1, 3)]

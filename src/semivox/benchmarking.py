@@ -145,6 +145,7 @@ def bench(
     device: str = "auto",
     on_job: Callable[[Job, int, int], None] | None = None,
     on_row: Callable[[Row, int], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> Path:
     """Run a protocol to its end and write one report.
 
@@ -155,6 +156,7 @@ def bench(
         device: "auto", "cpu" or "cuda".
         on_job: called with (job, number, all) before each job that is not done.
         on_row: called with every row of the logs and the steps of all stages.
+        on_note: called with what a new run should know and goes on without.
 
     Returns:
         The report's path.
@@ -177,7 +179,7 @@ def bench(
             continue
         if on_job:
             on_job(job, number, len(jobs))
-        _do(job, protocol, dataset, cache=cache, device=device, on_row=on_row)
+        _do(job, protocol, dataset, cache=cache, device=device, on_row=on_row, on_note=on_note)
     scores = [job.scores for job in jobs]
     return write_report(scores, output / "report.html", control=protocol.control, title=protocol.title)
 
@@ -246,6 +248,7 @@ def _do(
     cache: Path | None,
     device: str,
     on_row: Callable[[Row, int], None] | None,
+    on_note: Callable[[str], None] | None,
 ) -> None:
     """Train, predict and score one job."""
     job.folder.mkdir(parents=True, exist_ok=True)
@@ -263,6 +266,7 @@ def _do(
         cache=cache,
         device=device,
         on_row=on_row,
+        on_note=on_note,
     )
     if not outcome.finished:
         raise KeyboardInterrupt

@@ -65,6 +65,7 @@ def demo(
             cache=output / "cache",
             device=device,
             on_row=partial(on_progress, method),
+            on_note=say,
         )
         if not outcome.finished:
             raise KeyboardInterrupt

@@ -287,6 +287,7 @@ def bench(
                 device=device,
                 on_job=lambda job, number, total: console.say(f"[{number + 1}/{total}] {job.folder.name}"),
                 on_row=lambda row, total: console.row(row, total=total),
+                on_note=console.say,
             )
         )
 
