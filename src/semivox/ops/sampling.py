@@ -1,0 +1,248 @@
+"""Draws pixels of every class at once: naive, stratified-group (SG) and stratified-antithetic group (SAG).
+
+Paper: You et al., NeurIPS 2023 (ARCO), arXiv:2302.01735, section 3. Whatever is averaged over n drawn pixels estimates
+its mean over all pixels of the class: without bias under every scheme, and under SG with the variance within strata
+only. A class's pixels are listed cell by cell, where cells are what the image is cut into (`grid_cells`); the list is
+cut into M strata of equal mass, whose borders may fall inside a cell, and each stratum gives n / M draws in
+expectation. So every pixel is drawn n / N times in expectation for any numbers N, n and M, which rounding to whole
+pixels or whole draws would not keep.
+
+Differs from the paper: its printed estimator averages over groups as if all were of one size, which is unbiased for
+equal groups only; here draws are proportional to the groups' sizes. SAG pairs a pixel with the one that lies opposite
+it in its stratum's list; the paper's mirror image about the centre of a cell is an option (`mirrors`).
+
+Example, 100 anchors of each class and 1000 pixels of other classes from two labelled slices:
+
+    >>> import torch
+    >>> from semivox.ops.sampling import draw, grid_cells
+    >>> label = torch.randint(3, (2, 64, 64))
+    >>> cells = grid_cells(2, (64, 64), (4, 4))
+    >>> anchors, found = draw(label.flatten(), cells.flatten(), classes=3, count=100)
+    >>> anchors.shape, bool((label.flatten()[anchors] == torch.arange(3)[:, None]).all())
+    (torch.Size([3, 100]), True)
+    >>> others, _ = draw(label.flatten(), cells.flatten(), classes=3, count=1000, of="others")
+    >>> bool((label.flatten()[others] == torch.arange(3)[:, None]).any())
+    False
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from semivox.errors import ConfigError, GeometryError, nearest
+
+Scheme = Literal["naive", "sg", "sag"]
+"""Independent draws; one stratum at a time; one stratum at a time, in mirrored pairs."""
+
+SCHEMES: tuple[Scheme, ...] = ("naive", "sg", "sag")
+
+Of = Literal["own", "others"]
+"""Whose pixels are drawn for a class: its own (anchors), or those of all other classes together (negatives)."""
+
+
+def draw(
+    class_ids: Tensor,
+    cell_ids: Tensor,
+    *,
+    classes: int,
+    count: int,
+    of: Of = "own",
+    scheme: Scheme = "sg",
+    strata: int | None = None,
+    mirrors: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return `count` pixels drawn for each class, with replacement, each pixel of a class equally often on average.
+
+    Args:
+        class_ids: (N,) integer class of every pixel; pixels whose class is not in 0 ... classes - 1 are never drawn.
+        cell_ids: (N,) integers from 0 on, the cell of every pixel (`grid_cells`).
+        classes: K.
+        count: n, draws per class.
+        of: "own": from the class's pixels; "others": from the pixels of all other classes, uniformly.
+        scheme: "naive", "sg" or "sag".
+        strata: M; None = one per cell. At most `count` (SAG: count // 2) are used. More strata never raise the
+            variance by much and lower it where the values change along the list.
+        mirrors: (N,) the pixel that lies opposite each pixel in its cell (`cell_mirrors`): SAG then pairs by place
+            instead of by rank. Where a mirror image is not of the class, rank takes over, and where rank leads to a
+            pixel that has a mirror image of its own, the pixel is paired with itself: so the draw stays unbiased.
+        generator: the only source of randomness, on the pixels' device; None for torch's global one.
+
+    Returns:
+        (K, count) int64 indices into `class_ids`, and (K,) bool, whether the class has a pixel to draw from; the
+        indices of one that has none mean nothing (they are in range wherever there is a pixel at all).
+
+    Raises:
+        ConfigError: an unknown scheme or `of`, or a number below 1.
+        GeometryError: `class_ids`, `cell_ids` and `mirrors` are not vectors of one length.
+    """
+    return Pool(class_ids, cell_ids, classes=classes).draw(
+        count, of=of, scheme=scheme, strata=strata, mirrors=mirrors, generator=generator
+    )
+
+
+class Pool:
+    """Pixels sorted by class and cell, to draw from more than once; arguments and errors as for `draw`."""
+
+    def __init__(self, class_ids: Tensor, cell_ids: Tensor, *, classes: int) -> None:
+        if classes < 1:
+            raise ConfigError(f"classes = {classes}: there is at least one class to draw from")
+        _check_vectors(class_ids, cell_ids)
+        self.classes = classes
+        self.class_ids = class_ids.where((class_ids >= 0) & (class_ids < classes), classes)
+        self.cells = _size(cell_ids)  # a tensor: asking for its value would make a GPU wait
+        sorted_keys, self.order = (self.class_ids * self.cells + cell_ids).sort(stable=True)
+        first = torch.arange(classes + 1, device=class_ids.device) * self.cells
+        edges = torch.searchsorted(sorted_keys, first)
+        self.offsets, self.counts, self.total = edges[:-1, None], edges.diff()[:, None], edges[-1]
+
+    def draw(
+        self,
+        count: int,
+        *,
+        of: Of = "own",
+        scheme: Scheme = "sg",
+        strata: int | None = None,
+        mirrors: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return what `semivox.ops.sampling.draw` returns."""
+        _check_words(count, of, scheme, strata)
+        length = self.counts if of == "own" else self.total - self.counts  # (K, 1)
+        if not len(self.order):
+            return self.order.new_zeros(self.classes, count), length[:, 0] > 0
+        if scheme == "naive":
+            return self._pixels(_whole(length, count, generator), of), length[:, 0] > 0
+        groups = self.cells if strata is None else torch.full_like(self.cells, strata)
+        strata_of = _Strata(length, count if scheme == "sg" else count // 2, groups, generator)
+        first = self._pixels(strata_of.positions(), of)
+        if scheme == "sg":
+            return first, length[:, 0] > 0
+        second = self._pixels(strata_of.opposite(), of)
+        if mirrors is not None:
+            _check_vectors(self.class_ids, mirrors)
+            second = self._opposite(first, second, mirrors, of)
+        odd = self._pixels(_whole(length, count % 2, generator), of)
+        return torch.cat([first, second, odd], 1), length[:, 0] > 0
+
+    def _pixels(self, positions: Tensor, of: Of) -> Tensor:
+        """Return the pixels at `positions` (K, n) of each class's list, or of all other classes' one after another."""
+        skipped = self.counts * (positions >= self.offsets) if of == "others" else self.offsets
+        places = positions + skipped
+        return self.order[places.clamp_(0, len(self.order) - 1)]
+
+    def _opposite(self, first: Tensor, second: Tensor, mirrors: Tensor, of: Of) -> Tensor:
+        image = mirrors[first]
+        placed = self._belongs(image, of)
+        ranked = ~self._belongs(mirrors[second], of)
+        return torch.where(placed, image, torch.where(ranked, second, first))
+
+    def _belongs(self, pixels: Tensor, of: Of) -> Tensor:
+        """Return whether `pixels` (K, n) are candidates of their row's class; -1 is outside the image."""
+        found = self.class_ids[pixels.clamp(min=0)]
+        own = found == torch.arange(self.classes, device=found.device)[:, None]
+        return (pixels >= 0) & (own if of == "own" else ~own & (found < self.classes))
+
+
+class _Strata:
+    """Which stratum each draw takes and where in it, for lists of `length` (K, 1) pixels.
+
+    Attributes:
+        stratum: (K, count) float64 whole numbers, each of the M strata count / M times in expectation.
+        u: (K, count) float64 in [0, 1), the place within it.
+        share: (K, 1) float64 pixels of a stratum, mostly a fraction.
+    """
+
+    def __init__(self, length: Tensor, count: int, groups: Tensor, generator: torch.Generator | None) -> None:
+        groups = groups.clamp(max=max(count, 1))
+        turn = _uniform((len(length), 1), length.device, generator) + torch.arange(count, device=length.device)
+        self.stratum = turn.mul_(groups / max(count, 1)).floor_().clamp_(max=groups - 1)
+        self.u = _uniform((len(length), count), length.device, generator)
+        self.length, self.share = length, length / groups.double()
+
+    def positions(self) -> Tensor:
+        """Return the positions (K, count) drawn."""
+        return (self.stratum + self.u).mul_(self.share).long().clamp_(max=self.length - 1)
+
+    def opposite(self) -> Tensor:
+        """Return the positions that lie as far from the other end of their stratum."""
+        last = ((self.stratum + 1) * self.share).ceil_().long() - 1  # what u = 0 would pass by one
+        return (self.stratum + 1 - self.u).mul_(self.share).long().clamp_(max=last)
+
+
+def _whole(length: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
+    """Return (K, count) independent positions in lists of `length` (K, 1)."""
+    positions = (_uniform((len(length), count), length.device, generator) * length).long()
+    return positions.clamp_(max=length - 1)
+
+
+def _uniform(shape: tuple[int, int], device: torch.device, generator: torch.Generator | None) -> Tensor:
+    """Return float64 numbers in [0, 1): in single precision a product with N can round up to N."""
+    return torch.rand(shape, dtype=torch.float64, device=device, generator=generator)
+
+
+def grid_cells(
+    batch: int, size: Sequence[int], grid: Sequence[int], *, device: torch.device | str | None = None
+) -> Tensor:
+    """Return (batch, *size) int64: the cell of every pixel, where each image is cut into ``grid`` cells of its own.
+
+    The paper's grid is 4 x 4 for slices. Cells along an axis differ by a pixel where the size is not divisible.
+
+    Raises:
+        GeometryError: `size` and `grid` have different axes, or an axis of length or cells below 1.
+    """
+    if len(size) != len(grid) or min(*size, *grid, 1) < 1:
+        raise GeometryError(f"a grid of {tuple(grid)} cells for images of {tuple(size)}: expected one number per axis")
+    cell = torch.arange(batch, device=device).reshape(-1, *[1] * len(size))
+    for axis, (length, cells) in enumerate(zip(size, grid, strict=True)):
+        along = _cells_along(length, cells, device)
+        cell = cell * cells + along.reshape(-1, *[1] * (len(size) - axis - 1))
+    return cell.expand(batch, *size)
+
+
+def cell_mirrors(
+    batch: int, size: Sequence[int], grid: Sequence[int], *, device: torch.device | str | None = None
+) -> Tensor:
+    """Return (batch, *size) int64: the flat index of the pixel opposite each about the centre of its grid cell.
+
+    Raises:
+        GeometryError: as `grid_cells`.
+    """
+    grid_cells(0, size, grid)
+    pixel = torch.arange(batch, device=device).reshape(-1, *[1] * len(size))
+    for axis, (length, cells) in enumerate(zip(size, grid, strict=True)):
+        along = _cells_along(length, cells, device)
+        cell = torch.arange(cells, device=device)
+        first, last = torch.searchsorted(along, cell), torch.searchsorted(along, cell, right=True) - 1
+        opposite = (first + last)[along] - torch.arange(length, device=device)
+        pixel = pixel * length + opposite.reshape(-1, *[1] * (len(size) - axis - 1))
+    return pixel.expand(batch, *size)
+
+
+def _cells_along(length: int, cells: int, device: torch.device | str | None) -> Tensor:
+    """Return (length,) int64 in rising order: the cell of every pixel along one axis."""
+    return torch.arange(length, device=device) * cells // length
+
+
+def _size(cell_ids: Tensor) -> Tensor:
+    """Return the number of cells."""
+    return cell_ids.max() + 1 if len(cell_ids) else cell_ids.new_ones(())
+
+
+def _check_vectors(class_ids: Tensor, other: Tensor) -> None:
+    if class_ids.ndim != 1 or other.shape != class_ids.shape:
+        raise GeometryError(
+            f"class ids of shape {tuple(class_ids.shape)} with cells or mirrors of shape {tuple(other.shape)}: "
+            "expected two vectors of one length; flatten images first"
+        )
+
+
+def _check_words(count: int, of: str, scheme: str, strata: int | None) -> None:
+    for what, word, known in (("scheme", scheme, SCHEMES), ("value of 'of'", of, ("own", "others"))):
+        if word not in known:
+            raise ConfigError(f"there is no {what} '{word}'; {nearest(word, known)}")
+    for what, number in (("count", count), ("strata", strata)):
+        if number is not None and number < 1:
+            raise ConfigError(f"{what} = {number}: expected 1 or more")
