@@ -33,7 +33,9 @@ def test_options_reach_the_net_before_our_values():
 def test_features_and_decoders_are_refused_with_what_to_take_instead():
     net = make_net("BasicUNet")()
     image = torch.zeros(1, 1, 32, 32)
-    for ask in (lambda: net.encode(image), lambda: net.decode({}), lambda: make_net("UNet")(decoders=2)):
+    asked = [lambda: net.encode(image), lambda: net.decode({}), lambda: make_net("UNet")(decoders=2)]
+    asked += [lambda: net.widths["level1"], lambda: net.decoded_widths, lambda: net.decoded_strides]
+    for ask in asked:
         with pytest.raises(ConfigError, match="logits alone: take net 'vnet' or 'unet'"):
             ask()
 

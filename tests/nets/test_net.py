@@ -20,6 +20,8 @@ def test_features_by_name_have_the_declared_widths_and_strides(name, dims):
     assert decoded.logits.shape == (2, 3, *(8,) * dims)
     for level, feature in enumerate(reversed(decoded.features), start=1):
         assert feature.shape == features[f"level{level}"].shape
+    sizes = [(feature.shape[1], 8 // feature.shape[2]) for feature in decoded.features]
+    assert sizes == [(w, s[0]) for w, s in zip(net.decoded_widths, net.decoded_strides, strict=True)]
     assert [logits.shape for logits in decoded.deep] == [(2, 3, *(4,) * dims)]
 
 

@@ -39,6 +39,16 @@ class MonaiNet(Net):
         """Refuse: MONAI's nets give logits alone."""
         raise self._refusal("its features")
 
+    @property
+    def decoded_widths(self) -> tuple[int, ...]:
+        """Refuse: MONAI's nets give logits alone."""
+        raise self._refusal("its features")
+
+    @property
+    def decoded_strides(self) -> tuple[tuple[int, ...], ...]:
+        """Refuse: MONAI's nets give logits alone."""
+        raise self._refusal("its features")
+
     def _refusal(self, asked: str) -> ConfigError:
         return ConfigError(
             f"the method asks net 'monai:{self.name}' for {asked}, but MONAI's nets give logits alone: "

@@ -22,7 +22,7 @@ class Decoded(NamedTuple):
     Attributes:
         logits: (B, K, *spatial) at the size of the image.
         features: the decoder's features, coarse to fine; the last one has full resolution and is what the logits are
-            a convolution of, after dropout. ``features[-n]`` has the width and stride of the encoder's ``level{n}``.
+            a convolution of, after dropout. `Net.decoded_widths` and `Net.decoded_strides` are theirs.
         deep: logits of the features before the last one at their own size, coarse to fine; empty unless ``deep``.
     """
 
@@ -90,6 +90,16 @@ class Net(nn.Module):
         ones = (1,) * layout.dims
         factors = accumulate(layout.strides, lambda a, b: tuple(x * y for x, y in zip(a, b, strict=True)), initial=ones)
         self.strides = dict(zip(layout.names, factors, strict=True))
+
+    @property
+    def decoded_widths(self) -> tuple[int, ...]:
+        """Channels of each of `Decoded.features`, coarse to fine; here ``features[-n]`` is as wide as ``level{n}``."""
+        return tuple(self.widths.values())[-2::-1]
+
+    @property
+    def decoded_strides(self) -> tuple[tuple[int, ...], ...]:
+        """Strides of each of `Decoded.features`, coarse to fine."""
+        return tuple(self.strides.values())[-2::-1]
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits (B, K, *spatial) of an image (B, C, *spatial), by the first decoder."""
