@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from semivox.data.dataset import list_scans, read_dataset
 from semivox.data.splitting import read_split
-from semivox.data.volume import Volume, ending, read_header, read_image, write_maps, write_mask
+from semivox.data.volume import Volume, mask_ending, read_header, read_image, write_maps, write_mask
 from semivox.errors import ConfigError, DatasetError, RunError
 from semivox.predictor import Options, Predictor
 from semivox.run import RunFolder, file_digest, write_atomic
@@ -62,7 +62,7 @@ def predict(
     _agree(predictors)
     found = _held_out(first.run, scans) if held_out else list_scans(scans, first.recipe.channels)
     _check_channels(found, first.run.facts["channels"])
-    targets = {case: output / f"{case}{ending(files[0])}" for case, files in found.items()}
+    targets = {case: output / f"{case}{mask_ending(files[0])}" for case, files in found.items()}
     _check_targets(targets, found)
     _write_record(targets, output, _record(predictors, found, options), overwrite=overwrite)
     for p in predictors:

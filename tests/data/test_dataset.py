@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from semivox.data.checking import check_dataset, check_pool
-from semivox.data.dataset import case_name, list_scans, read_dataset
+from semivox.data.dataset import case_name, expected_files, list_scans, read_dataset
 from semivox.data.splitting import make_split
 from semivox.errors import DatasetError
 from toys import write_toy_dataset
@@ -95,6 +95,14 @@ def test_the_channels_of_further_unlabelled_scans_join_as_one_case_and_a_missing
         assert "case_01_0000" in faults[0].expected
 
 
+def test_a_picture_with_all_colours_may_have_the_first_channels_suffix_and_a_scan_may_not(tmp_path):
+    names = ["imagesTr/a_0000.png", "imagesTr/b.tif", "imagesTr/c_0000.nii", "labelsTr/a.png", "labelsTr/b.png"]
+    dataset = read_dataset(names_only(tmp_path, names, channel_names={"0": "red", "1": "green", "2": "blue"}))
+    assert dataset.labelled == ("a", "b")
+    expected = {name: expected_files(case, 3) for name, case in dataset.cases.items()}
+    assert expected == {"a": None, "b": None, "c": ("c_0000", "c_0001", "c_0002")}
+
+
 def test_an_unknown_case_is_refused_with_the_nearest_name(tmp_path):
     dataset = read_dataset(names_only(tmp_path, ["imagesTr/patient_1.nii"]))
     with pytest.raises(DatasetError, match="no case 'patient_2': did you mean 'patient_1'"):
@@ -114,7 +122,7 @@ def test_an_unknown_case_is_refused_with_the_nearest_name(tmp_path):
         ({"labels": None}, "'labels': found None"),
         ({"labels": {str(n): n for n in range(256)}}, "'labels': found 256 classes, expected at most 255"),
         ({"channel_names": {"1": "MRI"}}, "'channel_names': found {'1': 'MRI'}"),
-        ({"file_ending": ".png"}, "'file_ending': found '.png'"),
+        ({"file_ending": ".gif"}, "'file_ending': found '.gif'"),
         ({"spacing_is_nominal": "yes"}, "'spacing_is_nominal': found 'yes'"),
     ],
 )

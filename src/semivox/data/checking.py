@@ -20,6 +20,8 @@ from semivox.data.volume import (
     content_hash,
     direction,
     disagreements,
+    has_palette,
+    is_lossy,
     not_whole,
     read_file,
     read_header,
@@ -114,7 +116,7 @@ def _case_faults(case: Case, dataset: Dataset) -> tuple[list[Fault], str | None]
         labels = _read_all(case.name, [case.label], read_file, faults)
         faults += _label_grid_faults(case, labels, images)
         for label in labels:
-            faults += _label_faults(case, label, dataset)
+            faults += [] if is_lossy(label.path) else _label_faults(case, label, dataset)
     whole = len(images) == len(case.images) and len({image.shape for image in images}) == 1
     content = content_hash(np.concatenate([_floats(image.array) for image in images])) if whole else None
     return faults, content
@@ -156,7 +158,12 @@ def _name_faults(case: Case, dataset: Dataset) -> list[Fault]:
 
 def _channel_faults(case: Case, images: Sequence[Grid], dataset: Dataset) -> list[Fault]:
     wanted = len(dataset.channels) if len(case.images) == 1 else 1
-    return [
+    faults = [
+        Fault("error", case.name, f"{image.path.name} holds indices of a palette", "no intensities", "grey or RGB",
+              "convert it to RGB")
+        for image in images if has_palette(image)
+    ]  # fmt: skip
+    return faults or [
         Fault("error", case.name, f"channels in {image.path.name}", str(image.channels), str(wanted),
               "store the channels that dataset.json names, as one file each or all in one")
         for image in images if dataset.channels and image.channels != wanted
@@ -187,7 +194,12 @@ def _skew(grid: Grid) -> float:
 
 
 def _label_grid_faults(case: Case, labels: Sequence[Grid], images: Sequence[Grid]) -> list[Fault]:
+    lossy = [label.path.name for label in labels if is_lossy(label.path)]
     return [
+        Fault("error", case.name, f"label {name} is a JPEG", "values changed by compression", "exact class indices",
+              "export the label as PNG from where it was drawn")
+        for name in lossy
+    ] or [
         Fault("error", case.name, f"{what} of the label differs from the image's", found, expected, _RESAMPLE)
         for label in labels for image in images[:1] for what, found, expected in disagreements(label, image)
     ]  # fmt: skip

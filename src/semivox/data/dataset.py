@@ -8,6 +8,7 @@ from pathlib import Path
 from semivox.data.description import Description, read_description
 from semivox.data.faults import Fault, sentences
 from semivox.data.formats import ENDINGS, bare_name, ending
+from semivox.data.pictures import is_picture
 from semivox.errors import DatasetError, nearest
 
 IGNORE = 255
@@ -192,9 +193,10 @@ def case_name(path: Path, channels: int) -> str:
 def expected_files(case: Case, channels: int) -> tuple[str, ...] | None:
     """Return the file names that a case lacks or has too many of: what it should have, or None where it is complete.
 
-    One file whose name has no channel index may hold all channels.
+    One file whose name has no channel index may hold all channels; so may a picture whose index is that of the first.
     """
     names = [bare_name(path) for path in case.images]
     stem = case_name(case.images[0], channels)
     wanted = tuple(f"{stem}_{index:04d}" for index in range(channels))
-    return None if tuple(names) == wanted or names == [stem] else wanted
+    alone = names == [stem] or (names == [f"{stem}_0000"] and is_picture(case.images[0]))
+    return None if tuple(names) == wanted or alone else wanted

@@ -1,4 +1,7 @@
-"""File formats: NIfTI by nibabel, NRRD and MHA by SimpleITK; arrays in the file's own axes, affines to RAS+ mm."""
+"""File formats: NIfTI by nibabel, NRRD and MHA by SimpleITK, pictures; arrays in the file's own axes, affines to RAS+.
+
+A picture's axes are its rows, its columns and one slice, with spacing 1 and no orientation: a net sees it upright.
+"""
 
 import os
 import uuid
@@ -12,10 +15,12 @@ import nibabel as nib
 import numpy as np
 import SimpleITK
 
+from semivox.data import pictures
+from semivox.data.pictures import is_picture
 from semivox.errors import DatasetError, RunError
 
-ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
-"""The file endings that are read and written, in lower case."""
+ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", *pictures.ENDINGS)
+"""The file endings that are read, in lower case; of pictures, .png alone is written."""
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -28,8 +33,8 @@ class RawFile:
         shape: voxels along the file's own three axes.
         channels: values per voxel.
         affine: (4, 4) float64 from the file's voxel index to RAS+ mm.
-        dtype: the stored type's name.
-        header: what writing back needs: the NIfTI header, or ITK's (spacing, origin, direction).
+        dtype: the stored type's name, or `pictures.PALETTE`.
+        header: what writing back needs: the NIfTI header, or ITK's (spacing, origin, direction); None for a picture.
         array: (X, Y, Z, C) in the file's own axes; None where only the header was read.
     """
 
@@ -54,6 +59,11 @@ def bare_name(path: Path) -> str:
     return name[: len(name) - len(known)] if known else name
 
 
+def mask_ending(path: Path) -> str:
+    """Return the ending of a scan's mask: the scan's own, and .png for any picture."""
+    return ".png" if is_picture(path) else ending(path)
+
+
 def read_raw(path: Path, *, pixels: bool = True) -> RawFile:
     """Return a file's geometry and, with `pixels`, its values.
 
@@ -65,8 +75,9 @@ def read_raw(path: Path, *, pixels: bool = True) -> RawFile:
         raise DatasetError(f"{path}: found a file of unknown format, expected one of {', '.join(ENDINGS)}; convert it")
     if not path.is_file():
         raise DatasetError(f"{path}: found no such file, expected a scan; check the name")
+    read = _read_nifti if ".nii" in ending(path) else _read_picture if is_picture(path) else _read_itk
     try:
-        return _read_nifti(path, pixels) if ".nii" in ending(path) else _read_itk(path, pixels)
+        return read(path, pixels)
     except (MemoryError, DatasetError):
         raise
     except Exception as error:  # every reader has its own zoo: EOFError, zlib.error, ImageFileError, RuntimeError ...
@@ -99,6 +110,13 @@ def _spatial(path: Path, shape: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
             "store one time point, or one file per channel"
         )
     return tuple(int(n) for n in sides[:3]), int(np.prod(sides[3:]))
+
+
+def _read_picture(path: Path, pixels: bool) -> RawFile:
+    kind = pictures.read_kind(path)
+    shape = (kind.rows, kind.columns, 1)
+    array = pictures.read_pixels(path, kind).reshape(*shape, kind.channels) if pixels else None
+    return RawFile(shape, kind.channels, np.eye(4), kind.dtype, None, array)
 
 
 def _read_itk(path: Path, pixels: bool) -> RawFile:
@@ -187,6 +205,9 @@ def _write(array: np.ndarray, path: Path, affine: np.ndarray, header: Any) -> No
     if ".nii" in ending(path):
         nib.save(nib.Nifti1Image(array, affine, _nifti_header(header, array.dtype)), path)
         return
+    if is_picture(path):
+        pictures.write_indices(array[..., 0] if array.shape[2:] == (1,) else array, path)
+        return
     # A vector image has the channels last in both libraries; only the three spatial axes turn round.
     image = SimpleITK.GetImageFromArray(np.ascontiguousarray(np.moveaxis(array, (0, 1, 2), (2, 1, 0))), array.ndim == 4)
     spacing, origin, direction = header if isinstance(header, tuple) else _itk_geometry(affine)
@@ -198,7 +219,7 @@ def _write(array: np.ndarray, path: Path, affine: np.ndarray, header: Any) -> No
 
 def _nifti_header(header: Any, dtype: np.dtype) -> nib.Nifti1Header | None:
     """Return the header with the source's geometry, but none of its scaling, window, intent or private extensions."""
-    if isinstance(header, tuple):
+    if not isinstance(header, nib.Nifti1Header):
         return None
     clean = nib.Nifti1Header.from_header(header, check=False)
     clean.set_data_dtype(dtype)

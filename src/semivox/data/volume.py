@@ -13,12 +13,14 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from semivox.data.formats import ENDINGS, RawFile, bare_name, ending, read_raw, write_raw
+from semivox.data.formats import ENDINGS, RawFile, bare_name, ending, mask_ending, read_raw, write_raw
+from semivox.data.pictures import PALETTE, is_lossy, is_picture
 from semivox.errors import DatasetError, GeometryError
 
 __all__ = [
     "ENDINGS", "Grid", "Header", "Source", "Volume", "bare_name", "content_hash", "direction", "disagreements",
-    "ending", "not_whole", "read_file", "read_header", "read_image", "read_label", "write_maps", "write_mask",
+    "ending", "has_palette", "is_lossy", "is_picture", "mask_ending", "not_whole", "read_file", "read_header",
+    "read_image", "read_label", "write_maps", "write_mask",
 ]  # fmt: skip
 
 SPACING_TOLERANCE = 1e-3
@@ -62,6 +64,7 @@ class Source:
         affine: (4, 4) float64, the file's own voxel index to RAS+ mm.
         axes: (3, 2) nibabel orientation: for each file axis, its canonical axis and 1 or -1 for kept or flipped.
         header: see `semivox.data.formats.RawFile`.
+        dtype: name of the stored type.
     """
 
     path: Path
@@ -69,6 +72,7 @@ class Source:
     affine: np.ndarray
     axes: np.ndarray
     header: Any
+    dtype: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +134,7 @@ def read_file(path: Path) -> Volume:
     raw = read_raw(path)
     axes, affine, spacing = _canonical(path, raw)
     array = np.moveaxis(nib.orientations.apply_orientation(raw.array, axes), -1, 0)
-    return Volume(array, affine, spacing, Source(Path(path), raw.shape, raw.affine, axes, raw.header))
+    return Volume(array, affine, spacing, Source(Path(path), raw.shape, raw.affine, axes, raw.header, raw.dtype))
 
 
 def _canonical(path: Path, raw: RawFile) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
@@ -150,10 +154,14 @@ def read_image(paths: Sequence[Path]) -> Volume:
     """Return a scan as float32 (C, X, Y, Z): one file per channel, or one file with all channels.
 
     Raises:
-        DatasetError: a file cannot be read, or one of several files has more than one channel.
+        DatasetError: a file cannot be read or holds indices of a palette, or one of several files has more than one
+            channel.
         GeometryError: the channels do not lie on one grid.
     """
     volumes = [read_file(path) for path in paths]
+    for volume in volumes:
+        if has_palette(volume):
+            raise DatasetError(f"{volume.path}: found indices of a palette, expected intensities; convert it to RGB")
     first = volumes[0]
     for volume in volumes[1:]:
         for what, found, expected in disagreements(volume, first):
@@ -176,9 +184,11 @@ def read_label(path: Path) -> Volume:
     """Return a label (X, Y, Z) as int16, or int32 where its values need it; whole numbers in float files are fine.
 
     Raises:
-        DatasetError: the file cannot be read, has several channels, or values that are not whole numbers.
+        DatasetError: the file cannot be read, is a JPEG, has several channels, or values that are not whole numbers.
         GeometryError: its affine says nothing.
     """
+    if is_lossy(path):
+        raise DatasetError(f"{path}: found a JPEG, expected a label whose values are exact; export it as PNG")
     volume = read_file(path)
     if len(volume.array) != 1:
         raise DatasetError(
@@ -194,6 +204,11 @@ def read_label(path: Path) -> Volume:
     kind = np.int16 if values.min(initial=0) >= -(2**15) and values.max(initial=0) < 2**15 else np.int32
     array = np.ascontiguousarray((np.rint(values) if values.dtype.kind == "f" else values).astype(kind))
     return Volume(array, volume.affine, volume.spacing, volume.source)
+
+
+def has_palette(grid: Grid) -> bool:
+    """Return whether a file's values are indices of a palette: right for a label, wrong for an image."""
+    return (grid.dtype if isinstance(grid, Header) else grid.source.dtype) == PALETTE
 
 
 def not_whole(values: np.ndarray) -> np.ndarray:
