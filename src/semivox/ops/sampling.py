@@ -1,11 +1,11 @@
 """Draws pixels of every class at once: naive, stratified-group (SG) and stratified-antithetic group (SAG).
 
-Paper: You et al., NeurIPS 2023 (ARCO), arXiv:2302.01735, section 3. Whatever is averaged over n drawn pixels estimates
-its mean over all pixels of the class: without bias under every scheme, and under SG with the variance within strata
-only. A class's pixels are listed cell by cell, where cells are what the image is cut into (`grid_cells`); the list is
-cut into M strata of equal mass, whose borders may fall inside a cell, and each stratum gives n / M draws in
-expectation. So every pixel is drawn n / N times in expectation for any numbers N, n and M, which rounding to whole
-pixels or whole draws would not keep.
+Paper: You et al., NeurIPS 2023 (ARCO), arXiv:2302.01735, section 3. The mean over n drawn pixels estimates the mean
+over all pixels of the class, without bias under every scheme, and under SG with the variance within strata only. A
+class's pixels are listed cell by cell, where cells are what the image is cut into (`grid_cells`); the list is cut into
+M strata of equal mass, whose borders may fall inside a pixel, and each stratum gives n / M draws in expectation. So
+every draw taken alone is uniform over the class for any numbers N, n and M, which rounding to whole pixels or whole
+draws would not keep, and so is every part of the draws, such as the negatives of one anchor.
 
 Differs from the paper: its printed estimator averages over groups as if all were of one size, which is unbiased for
 equal groups only; here draws are proportional to the groups' sizes. SAG pairs a pixel with the one that lies opposite
@@ -23,8 +23,11 @@ Example, 100 anchors of each class and 1000 pixels of other classes from two lab
     >>> others, _ = draw(label.flatten(), cells.flatten(), classes=3, count=1000, of="others")
     >>> bool((label.flatten()[others] == torch.arange(3)[:, None]).any())
     False
+
+With more than one draw from the same pixels, a `Pool` sorts them once.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -34,7 +37,7 @@ from torch import Tensor
 from semivox.errors import ConfigError, GeometryError, nearest
 
 Scheme = Literal["naive", "sg", "sag"]
-"""Independent draws; one stratum at a time; one stratum at a time, in mirrored pairs."""
+"""Independent draws; draws spread over strata; mirrored pairs spread over strata."""
 
 SCHEMES: tuple[Scheme, ...] = ("naive", "sg", "sag")
 
@@ -56,6 +59,9 @@ def draw(
 ) -> tuple[Tensor, Tensor]:
     """Return `count` pixels drawn for each class, with replacement, each pixel of a class equally often on average.
 
+    Consecutive draws lie in strata far apart, and a pair of SAG is two consecutive draws. So the draws may be cut into
+    runs, ``.unflatten(1, (256, 512))`` for 512 negatives of each of 256 anchors, and each run is spread over the strata.
+
     Args:
         class_ids: (N,) integer class of every pixel; pixels whose class is not in 0 ... classes - 1 are never drawn.
         cell_ids: (N,) integers from 0 on, the cell of every pixel (`grid_cells`).
@@ -63,11 +69,10 @@ def draw(
         count: n, draws per class.
         of: "own": from the class's pixels; "others": from the pixels of all other classes, uniformly.
         scheme: "naive", "sg" or "sag".
-        strata: M; None = one per cell. At most `count` (SAG: count // 2) are used. More strata never raise the
-            variance by much and lower it where the values change along the list.
-        mirrors: (N,) the pixel that lies opposite each pixel in its cell (`cell_mirrors`): SAG then pairs by place
-            instead of by rank. Where a mirror image is not of the class, rank takes over, and where rank leads to a
-            pixel that has a mirror image of its own, the pixel is paired with itself: so the draw stays unbiased.
+        strata: M; None = one per cell. At most one per draw (SAG: per pair) are used.
+        mirrors: (N,) the pixel that lies opposite each pixel in its cell, -1 for none, and opposite of opposite is the
+            pixel itself (`cell_mirrors`): SAG then pairs by place instead of by rank. A pixel whose mirror image is
+            not of the class is paired by rank among its like, else with itself: so the draw stays unbiased.
         generator: the only source of randomness, on the pixels' device; None for torch's global one.
 
     Returns:
@@ -90,13 +95,14 @@ class Pool:
         if classes < 1:
             raise ConfigError(f"classes = {classes}: there is at least one class to draw from")
         _check_vectors(class_ids, cell_ids)
+        class_ids, cell_ids = class_ids.long(), cell_ids.long()  # labels of 8 bits have no room for the keys
         self.classes = classes
         self.class_ids = class_ids.where((class_ids >= 0) & (class_ids < classes), classes)
-        self.cells = _size(cell_ids)  # a tensor: asking for its value would make a GPU wait
-        sorted_keys, self.order = (self.class_ids * self.cells + cell_ids).sort(stable=True)
-        first = torch.arange(classes + 1, device=class_ids.device) * self.cells
-        edges = torch.searchsorted(sorted_keys, first)
-        self.offsets, self.counts, self.total = edges[:-1, None], edges.diff()[:, None], edges[-1]
+        # A tensor: asking for its value would make a GPU wait.
+        self.cells = cell_ids.max() + 1 if len(cell_ids) else cell_ids.new_ones(())
+        keys, self.order = (self.class_ids * self.cells).add_(cell_ids).sort(stable=True)
+        edges = torch.searchsorted(keys, torch.arange(classes + 1, device=keys.device) * self.cells)
+        self.starts, self.counts, self.total = edges[:-1, None], edges.diff()[:, None], edges[-1]
 
     def draw(
         self,
@@ -111,75 +117,60 @@ class Pool:
         """Return what `semivox.ops.sampling.draw` returns."""
         _check_words(count, of, scheme, strata)
         length = self.counts if of == "own" else self.total - self.counts  # (K, 1)
+        valid = length[:, 0] > 0
         if not len(self.order):
-            return self.order.new_zeros(self.classes, count), length[:, 0] > 0
+            return self.order.new_zeros(self.classes, count), valid
+        length = length.clamp(min=1)  # a class without pixels is drawn like one of one pixel
+        draws = (count + 1) // 2 if scheme == "sag" else count  # SAG: pairs
+        u = _uniform((self.classes, draws), length.device, generator)
         if scheme == "naive":
-            return self._pixels(_whole(length, count, generator), of), length[:, 0] > 0
-        groups = self.cells if strata is None else torch.full_like(self.cells, strata)
-        strata_of = _Strata(length, count if scheme == "sg" else count // 2, groups, generator)
-        first = self._pixels(strata_of.positions(), of)
+            return self._pixels(u.mul_(length), length, of), valid
+        groups = self.cells.clamp(max=draws) if strata is None else min(strata, draws)
+        stratum = _uniform((self.classes, 1), length.device, generator) + _spread(draws, length.device)
+        stratum = stratum.frac_().mul_(groups).floor_()
+        share = length.double() / groups  # pixels of a stratum, mostly a fraction
         if scheme == "sg":
-            return first, length[:, 0] > 0
-        second = self._pixels(strata_of.opposite(), of)
+            return self._pixels(u.add_(stratum).mul_(share), length, of), valid
+        first = self._pixels((stratum + u).mul_(share), length, of)
+        # As far from the stratum's other end, and on a border between two pixels the other of them.
+        second = self._pixels((stratum + 1).sub_(u).mul_(share).ceil_().sub_(1), length, of)
         if mirrors is not None:
             _check_vectors(self.class_ids, mirrors)
             second = self._opposite(first, second, mirrors, of)
-        odd = self._pixels(_whole(length, count % 2, generator), of)
-        return torch.cat([first, second, odd], 1), length[:, 0] > 0
+        return torch.stack([first, second], 2).flatten(1)[:, :count], valid
 
-    def _pixels(self, positions: Tensor, of: Of) -> Tensor:
+    def _pixels(self, positions: Tensor, length: Tensor, of: Of) -> Tensor:
         """Return the pixels at `positions` (K, n) of each class's list, or of all other classes' one after another."""
-        skipped = self.counts * (positions >= self.offsets) if of == "others" else self.offsets
-        places = positions + skipped
-        return self.order[places.clamp_(0, len(self.order) - 1)]
+        places = positions.long().clamp_(max=length - 1)  # a product may round up to the length
+        last = len(self.order) - 1  # where a class without pixels would end behind it
+        if of == "own":
+            places += self.starts.clamp(max=last)
+        else:
+            places += (places >= self.starts) * self.counts.clamp(max=last)
+        return self.order.index_select(0, places.flatten()).view_as(places)
 
     def _opposite(self, first: Tensor, second: Tensor, mirrors: Tensor, of: Of) -> Tensor:
+        """Return the mirror images of `first` (K, n), or what replaces them; `second` are those by rank."""
         image = mirrors[first]
         placed = self._belongs(image, of)
         ranked = ~self._belongs(mirrors[second], of)
         return torch.where(placed, image, torch.where(ranked, second, first))
 
     def _belongs(self, pixels: Tensor, of: Of) -> Tensor:
-        """Return whether `pixels` (K, n) are candidates of their row's class; -1 is outside the image."""
+        """Return whether `pixels` (K, n) are candidates of their row's class; -1 is no pixel."""
         found = self.class_ids[pixels.clamp(min=0)]
         own = found == torch.arange(self.classes, device=found.device)[:, None]
         return (pixels >= 0) & (own if of == "own" else ~own & (found < self.classes))
 
 
-class _Strata:
-    """Which stratum each draw takes and where in it, for lists of `length` (K, 1) pixels.
-
-    Attributes:
-        stratum: (K, count) float64 whole numbers, each of the M strata count / M times in expectation.
-        u: (K, count) float64 in [0, 1), the place within it.
-        share: (K, 1) float64 pixels of a stratum, mostly a fraction.
-    """
-
-    def __init__(self, length: Tensor, count: int, groups: Tensor, generator: torch.Generator | None) -> None:
-        groups = groups.clamp(max=max(count, 1))
-        turn = _uniform((len(length), 1), length.device, generator) + torch.arange(count, device=length.device)
-        self.stratum = turn.mul_(groups / max(count, 1)).floor_().clamp_(max=groups - 1)
-        self.u = _uniform((len(length), count), length.device, generator)
-        self.length, self.share = length, length / groups.double()
-
-    def positions(self) -> Tensor:
-        """Return the positions (K, count) drawn."""
-        return (self.stratum + self.u).mul_(self.share).long().clamp_(max=self.length - 1)
-
-    def opposite(self) -> Tensor:
-        """Return the positions that lie as far from the other end of their stratum."""
-        last = ((self.stratum + 1) * self.share).ceil_().long() - 1  # what u = 0 would pass by one
-        return (self.stratum + 1 - self.u).mul_(self.share).long().clamp_(max=last)
-
-
-def _whole(length: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
-    """Return (K, count) independent positions in lists of `length` (K, 1)."""
-    positions = (_uniform((len(length), count), length.device, generator) * length).long()
-    return positions.clamp_(max=length - 1)
+def _spread(draws: int, device: torch.device) -> Tensor:
+    """Return i / n in an order (n,) whose every run is spread over [0, 1), as the golden section's multiples are."""
+    stride = next(step for step in range(round(0.618 * draws), draws + 1) if math.gcd(step, draws) == 1)
+    return (torch.arange(draws, device=device) * stride % draws).double() / draws
 
 
 def _uniform(shape: tuple[int, int], device: torch.device, generator: torch.Generator | None) -> Tensor:
-    """Return float64 numbers in [0, 1): in single precision a product with N can round up to N."""
+    """Return float64 numbers in [0, 1): single precision has fewer values than a batch has pixels."""
     return torch.rand(shape, dtype=torch.float64, device=device, generator=generator)
 
 
@@ -224,11 +215,6 @@ def cell_mirrors(
 def _cells_along(length: int, cells: int, device: torch.device | str | None) -> Tensor:
     """Return (length,) int64 in rising order: the cell of every pixel along one axis."""
     return torch.arange(length, device=device) * cells // length
-
-
-def _size(cell_ids: Tensor) -> Tensor:
-    """Return the number of cells."""
-    return cell_ids.max() + 1 if len(cell_ids) else cell_ids.new_ones(())
 
 
 def _check_vectors(class_ids: Tensor, other: Tensor) -> None:
