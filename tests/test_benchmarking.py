@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from semivox import benchmarking
-from semivox.benchmarking import bench, find_data, jobs_of, read_protocol
+from semivox.benchmarking import bench, find_data
 from semivox.errors import ConfigError, DatasetError, UnknownMethodError
+from semivox.protocols import jobs_of, read_protocol
 from toys import write_toy_dataset
 
 CONFIG = """
@@ -61,7 +62,7 @@ def changed(file: Path, old: str, new: str) -> Path:
     return file
 
 
-def run(file: Path, **told) -> Path:
+def run(file: Path, **told) -> tuple[Path, ...]:
     return bench(file, output=file.parent / "out", cache=file.parent / "cache", device="cpu", **told)
 
 
@@ -89,7 +90,7 @@ def test_a_protocol_runs_once_goes_on_where_it_was_cut_and_ends_in_a_report(prot
     before = (output / first / "scores.csv").stat().st_mtime_ns
     started.clear()
     rows.clear()
-    report = run(protocol, on_job=note, on_row=lambda row, total: rows.append((row["total_step"], total)))
+    (report,) = run(protocol, on_job=note, on_row=lambda row, total: rows.append((row["total_step"], total)))
     assert started == [(second, 1, 3), (third, 2, 3)]
     assert rows == [(1, 3), (2, 3), (0, 3), (1, 3), (2, 3)]
     assert (output / first / "scores.csv").stat().st_mtime_ns == before
@@ -100,7 +101,7 @@ def test_a_protocol_runs_once_goes_on_where_it_was_cut_and_ends_in_a_report(prot
     config = (output / second / "run" / "config.toml").read_text()
     assert re.search(r"^method\.weight = 0\.5", config, re.MULTILINE)
     assert json.loads((output / third / "masks" / "prediction.json").read_text())["seed"] == 1
-    split = json.loads((output / "split-2.json").read_text())
+    split = json.loads((output / second / "run" / "split.json").read_text())
     assert (split["labelled"], split["held_out"]) == (["case_00", "case_01"], ["case_03"])
 
     started.clear()
@@ -112,12 +113,6 @@ def test_a_protocol_runs_once_goes_on_where_it_was_cut_and_ends_in_a_report(prot
     changed(tmp_path / "tiny.toml", "steps = 3", "steps = 4")
     with pytest.raises(ConfigError, match=r"config\.steps = 3, the protocol has 4"):
         run(protocol)
-
-
-def test_all_rows_come_with_their_first_seed_before_any_with_its_second(protocol):
-    jobs = jobs_of(read_protocol(protocol), Path("out"))
-    assert [(job.spec.method, job.seed) for job in jobs] == [("supervised", 0), ("mean_teacher", 0), ("supervised", 1)]
-    assert jobs[1].settings == {"seed": 0, "label": "mean_teacher", "method": {"weight": 0.5}}
 
 
 @pytest.mark.parametrize(
@@ -135,6 +130,7 @@ def test_all_rows_come_with_their_first_seed_before_any_with_its_second(protocol
         ("tiny.toml", "tny.toml", ConfigError, "no config file"),
         ('"toys"', '"toy"', ConfigError, "SEMIVOX_DATA"),
         ("labelled = 2", "labelled = 9", DatasetError, "9"),
+        ("labelled = 2", 'labelled = ["case_9"]', ConfigError, "no case 'case_9' with a label.*did you mean 'case_0"),
     ],
 )
 def test_a_protocol_that_cannot_run_to_its_end_is_refused_before_it_starts(
@@ -145,17 +141,31 @@ def test_a_protocol_that_cannot_run_to_its_end_is_refused_before_it_starts(
         run(changed(protocol, old, new))
 
 
-def test_two_rows_of_one_method_and_budget_need_labels(protocol):
-    changed(protocol, '"mean_teacher"\nlabelled = 2\nset = { "method.weight" = 0.5 }', '"supervised"\nlabelled = 1')
-    with pytest.raises(ConfigError, match="twice: give one of the rows another label"):
-        jobs_of(read_protocol(protocol), Path("out"))
-    changed(protocol, '[[bench.run]]\n', '[[bench.run]]\nlabel = "control"\n')
-    assert [job.label for job in jobs_of(read_protocol(protocol), Path("out"))] == ["control", "supervised", "control"]
-
-
-def test_a_protocol_file_that_is_absent_says_so(tmp_path):
-    with pytest.raises(ConfigError, match="no protocol file"):
-        read_protocol(tmp_path / "none.toml")
+def test_named_groups_are_held_out_together_and_scored_and_reported_each_on_its_own(protocol, tmp_path):
+    changed(protocol, "held_out = 1", 'patients = "_(0.)"')
+    changed(protocol, "labelled = 1\nseeds = [0, 1]", 'labelled = ["02"]')
+    changed(protocol, "labelled = 2", 'labelled = ["02"]')
+    changed(protocol, "[[bench.run]]", '[bench.held_out]\nnear = ["01"]\nfar = ["00", "03"]\n\n[[bench.run]]')
+    changed(protocol, "[bench.held_out]", 'further_controls = ["mean_teacher"]\n[bench.held_out]')
+    near, far = run(protocol)
+    assert (near.name, far.name) == ("report-near.html", "report-far.html")
+    assert "Toys: far" in far.read_text()
+    assert "Against mean_teacher" in far.read_text()
+    folder = tmp_path / "out" / "supervised-1-seed0"
+    split = json.loads((folder / "run" / "split.json").read_text())
+    lists = (split["labelled"], split["unlabelled"], split["held_out"])
+    assert lists == (["case_02"], ["case_04"], ["case_00", "case_01", "case_03"])
+    scored = {group: (folder / f"scores-{group}.csv").read_text() for group in ("near", "far")}
+    assert sorted(set(re.findall("case_0.", scored["near"]))) == ["case_01"]
+    assert sorted(set(re.findall("case_0.", scored["far"]))) == ["case_00", "case_03"]
+    started = []
+    run(protocol, on_job=lambda job, number, total: started.append(job))
+    assert started == []
+    (folder / "scores-far.csv").unlink()
+    run(protocol, on_job=lambda job, number, total: started.append(job.folder.name))
+    assert started == ["supervised-1-seed0"]
+    with pytest.raises(ConfigError, match=r"was run with labelled = \['02'\], the protocol has \['04'\]"):
+        run(changed(protocol, 'labelled = ["02"]', 'labelled = ["04"]'))
 
 
 def test_data_is_found_by_path_or_below_the_named_folder(protocol, tmp_path, monkeypatch):

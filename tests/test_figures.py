@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semivox.figures import PREDICTION, TRUTH, draw_cases, draw_losses, draw_slice, slice_to_show
+from semivox.figures import PREDICTION, TRUTH, draw_cases, draw_slice, slice_to_show
 
 
 def pixels(png):
@@ -66,19 +66,6 @@ def test_a_plain_colour_picture_keeps_its_colours():
     empty = np.zeros((8, 8, 1), int)
     picture = pixels(draw_slice(image, empty, empty, (1, 1, 1)))
     assert near(picture, "#ff0000").mean() > 0.3
-
-
-def test_curves_are_bare_svg_in_the_colours_of_the_page():
-    log = [{"step": n % 300, "stage": f"stage_{n // 300}", "total": 1 / (n + 1), "losses": {"supervised": 0.5}}
-           for n in range(600)]  # fmt: skip
-    svg = draw_losses({"a & b": [log, log[:7]], "other": [[{"step": 0}]]})
-    assert svg.startswith("<svg")
-    assert "http" not in svg
-    assert "var(--series-1)" in svg
-    assert "currentColor" in svg
-    assert "stage_1" in svg
-    assert "a &amp; b" in svg
-    assert len(svg) < 100_000, "long logs are averaged"
 
 
 def test_every_case_is_a_dot_and_drawing_again_gives_the_same():

@@ -18,7 +18,9 @@ HEAVY = ("torch", "monai", "scipy", "matplotlib", "SimpleITK", "nibabel", "light
 FLOOR_1 = {"errors", "types", "ops", "metrics"}
 NEEDS_NOTHING = {"errors"}
 FLOOR_2 = {"nets", "data", "run", "config", "windows"}
-SCORING = {"evaluation", "summary", "scores", "comparison", "tables", "figures", "reporting"}
+SCORING = {
+    "evaluation", "summary", "scores", "comparison", "tables", "figures", "curves", "frequency", "gallery", "reporting",
+}
 PLANNING = {"planning", "capacity", "costs", "fingerprinting", "grids"}
 ALLOWED = {
     "errors": set(),
@@ -48,6 +50,7 @@ ALLOWED = {
     },
     "predictor": {"building", "data", "errors", "run", "windows"},
     "prediction": {"data", "errors", "predictor", "run"},
+    "protocols": {"config", "data", "errors"},
     "console": set(),
     "arguments": {"data", "errors"},
     **{name: SCORING | {"data", "run", "metrics", "errors"} for name in SCORING},

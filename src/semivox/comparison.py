@@ -180,6 +180,14 @@ def compare_all(pairs: Sequence[tuple[Group, Group]], metric: str, label: str | 
     return [replace(c, p_holm=float(p)) for c, p in zip(known, holm([c.p for c in known]), strict=True)]
 
 
+def compare_views(
+    pairs: Sequence[tuple[Group, Group]], metrics: Sequence[str], labels: Sequence[str]
+) -> list[Comparison]:
+    """Return the comparisons of all families: the mean over classes, then each class where there are several."""
+    views = (None, *(labels if len(labels) > 1 else ()))
+    return [c for view in views for metric in metrics for c in compare_all(pairs, metric, view)]
+
+
 def _per_case(cells: Mapping[tuple[str, str], float]) -> dict[str, float]:
     """Return each case's mean over its classes."""
     by_case: dict[str, list[float]] = {}

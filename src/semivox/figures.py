@@ -1,4 +1,4 @@
-"""The pictures of a report: points per case, loss curves, slices with outlines; inline SVG text or PNG bytes.
+"""The pictures of a report: points per case, slices with outlines; inline SVG text or PNG bytes.
 
 Curves are drawn in placeholder colours that become CSS variables, so that a figure follows the page's light or dark.
 """
@@ -22,8 +22,6 @@ VARIABLES = {INK: "currentColor", MUTED: "var(--muted)", RULE: "var(--rule)"} | 
 }
 TRUTH, PREDICTION = "#f5b301", "#4db8ff"
 """Amber and sky blue: told apart with every common colour blindness, and on grey."""
-BINS = 200
-"""Points of a loss curve: a long log is averaged in as many bins."""
 
 
 def draw_cases(
@@ -41,7 +39,7 @@ def draw_cases(
         differences: per group that has a control, ({case: difference}, (mean, low, high)).
         metric: the score's name, for the axes.
     """
-    figure = _figure(9.6, 1.1 + 0.5 * len(cases))
+    figure = new_figure(9.6, 1.1 + 0.5 * len(cases))
     wide = bool(differences)
     axes = figure.subplots(1, 2 if wide else 1, sharey=True, squeeze=False, width_ratios=[3, 2] if wide else [1])[0]
     rows = {group: -number for number, group in enumerate(cases)}
@@ -56,32 +54,7 @@ def draw_cases(
         for group, (points, mean) in differences.items():
             _draw_row(axes[1], rows[group], points, mean, SERIES[-rows[group] % len(SERIES)])
         axes[1].set_xlabel(f"difference of {metric} from the control")
-    return _svg(figure)
-
-
-def draw_losses(curves: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]) -> str:
-    """Return an SVG with a panel per group: the total and each loss term against the step.
-
-    Args:
-        curves: per group, the parsed lines of each run's log.jsonl (with "step", "stage", "total", "losses").
-    """
-    columns = min(2, len(curves))
-    lines = -(-len(curves) // columns)
-    figure = _figure(9.6, 2.7 * lines)
-    panels = figure.subplots(lines, columns, squeeze=False).ravel()
-    names = dict.fromkeys(name for runs in curves.values() for log in runs for line in log for name in _terms(line))
-    colours = {name: SERIES[number % len(SERIES)] for number, name in enumerate(names)}
-    for panel, (group, runs) in zip(panels, curves.items(), strict=False):
-        for number, log in enumerate(runs):
-            _draw_log(panel, log, colours, named=number == 0)
-        _style(panel, "y")
-        panel.set_title(group, loc="left", fontsize=10, color=INK)
-        panel.set_xlabel("step")
-        panel.set_ylabel("loss")
-        panel.legend(frameon=False, fontsize=8, labelcolor=INK, loc="upper right")
-    for panel in panels[len(curves) :]:
-        panel.set_axis_off()
-    return _svg(figure)
+    return svg(figure)
 
 
 def draw_slice(
@@ -185,7 +158,7 @@ def _draw_row(
     axes.plot(list(points.values()), [row - 0.08] * len(points), "o", color=colour, alpha=0.55, markersize=5, mew=0)
     axes.plot(mean[1:], [row + 0.2] * 2, color=colour, linewidth=2.2, solid_capstyle="round")
     axes.plot(mean[:1], [row + 0.2], "D", color=colour, markersize=5.5, mew=0)
-    _style(axes, "x")
+    style(axes, "x")
 
 
 def _join_cases(axes: "Axes", cases: Mapping[str, Mapping[str, float]], rows: Mapping[str, int]) -> None:
@@ -194,56 +167,8 @@ def _join_cases(axes: "Axes", cases: Mapping[str, Mapping[str, float]], rows: Ma
         axes.plot(*zip(*line, strict=True), color=MUTED, alpha=0.3, linewidth=0.7, zorder=1)
 
 
-def _draw_log(axes: "Axes", log: Sequence[Mapping[str, Any]], colours: Mapping[str, str], *, named: bool) -> None:
-    """Draw one run's total and terms; only the first run of a group is named in the legend and marks its stages."""
-    steps, bounds = _running_steps(log)
-    series = {"total": [_number(line.get("total")) for line in log]}
-    terms = dict.fromkeys(name for line in log for name in _terms(line))
-    series |= {name: [_number(_terms(line).get(name)) for line in log] for name in terms}
-    for name, values in series.items():
-        x, y = _binned(steps, np.array(values))
-        style = {"color": INK, "linewidth": 1.5} if name == "total" else {"color": colours[name], "linewidth": 1.2}
-        axes.plot(x, y, label=name if named else None, alpha=0.95 if named else 0.4, **style)  # type: ignore[arg-type]
-    for stage, start in bounds[1:] if named else []:
-        axes.axvline(start, color=MUTED, linewidth=0.8, linestyle=":")
-        axes.annotate(stage, (start, 1), xycoords=("data", "axes fraction"), xytext=(3, -9), color=MUTED, fontsize=8,
-                      textcoords="offset points")  # fmt: skip
-
-
-def _running_steps(log: Sequence[Mapping[str, Any]]) -> tuple[NDArray[np.float64], list[tuple[str, float]]]:
-    """Return the steps counted on through the stages, and where each stage starts."""
-    steps: list[float] = []
-    bounds: list[tuple[str, float]] = []
-    offset = 0.0
-    for line in log:
-        step, stage = _number(line.get("total_step", line.get("step"))), str(line.get("stage", ""))
-        if not bounds or bounds[-1][0] != stage:
-            last = steps[-1] if steps else 0.0
-            offset = last if step <= last else 0.0
-            bounds.append((stage, step + offset))
-        steps.append(step + offset)
-    return np.array(steps), bounds
-
-
-def _binned(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    known = np.isfinite(x) & np.isfinite(y)
-    x, y = x[known], y[known]
-    if len(x) <= BINS:
-        return x, y
-    parts = np.array_split(np.arange(len(x)), BINS)
-    return np.array([x[part].mean() for part in parts]), np.array([y[part].mean() for part in parts])
-
-
-def _terms(line: Mapping[str, Any]) -> Mapping[str, Any]:
-    terms = line.get("losses")
-    return terms if isinstance(terms, Mapping) else {}
-
-
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else float("nan")
-
-
-def _style(axes: "Axes", grid: Literal["x", "y"]) -> None:
+def style(axes: "Axes", grid: Literal["x", "y"]) -> None:
+    """Take the frame away and draw thin lines behind what is shown."""
     axes.set_facecolor("none")
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
@@ -255,7 +180,8 @@ def _style(axes: "Axes", grid: Literal["x", "y"]) -> None:
     axes.yaxis.label.set(color=MUTED, size=9)
 
 
-def _figure(width: float, height: float) -> "Figure":
+def new_figure(width: float, height: float) -> "Figure":
+    """Return an empty figure of this size in inches, transparent."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -268,7 +194,7 @@ def _bare_figure(width: float, height: float) -> "Figure":
     return Figure(figsize=(width, height), facecolor="black")
 
 
-def _svg(figure: "Figure") -> str:
+def svg(figure: "Figure") -> str:
     """Return the figure as SVG to stand inside HTML: real text, no ids of groups, colours as variables."""
     import matplotlib
 

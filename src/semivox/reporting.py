@@ -1,24 +1,24 @@
 """Scores of many runs -> one offline HTML file: tables, paired tests, figures, slices, configs and commands."""
 
-import base64
 import importlib.metadata
 import json
 import platform
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import semivox
-from semivox.comparison import higher_is_better, paired_scores, per_case
-from semivox.data.volume import bare_name, read_image, read_label
-from semivox.errors import SemivoxError
-from semivox.figures import PREDICTION, TRUTH, draw_cases, draw_losses, draw_slice
+from semivox.comparison import Comparison, compare_views, higher_is_better, paired_scores, per_case
+from semivox.curves import Log, draw_collapse, draw_losses
+from semivox.figures import PREDICTION, TRUTH, draw_cases
+from semivox.frequency import class_shares
+from semivox.gallery import gallery, seed_text, without_folders
 from semivox.run import write_atomic
 from semivox.scores import Group, Scores, group_scores, read_scores
 from semivox.tables import (
     Tables,
+    find_controls,
     headline,
     markdown_table,
     metric_name,
@@ -30,17 +30,6 @@ from semivox.tables import (
 )
 
 __all__ = ["markdown_table", "summary_tables", "write_report"]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One slice with its outlines: ``source`` is a data URI, None where `missing` says why there is none."""
-
-    rank: str
-    case: str
-    caption: str
-    source: str | None = None
-    missing: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,6 +47,7 @@ def write_report(
     output: Path,
     *,
     control: str | None = "supervised",
+    further_controls: Sequence[str] = (),
     images: Path | None = None,
     title: str = "What did the unlabelled scans bring?",
 ) -> Path:
@@ -69,6 +59,7 @@ def write_report(
         scores: scores.csv files, each beside its scores.json.
         output: the HTML file.
         control: group or method that the others are compared with, see `summary_tables`.
+        further_controls: the same, for further tables of paired tests.
         images: a folder of the scans, for the pictures, where scores.json does not name them or they moved.
         title: heading of the report.
 
@@ -80,19 +71,23 @@ def write_report(
     tables = tabulate(groups, control=control)
     by_name = {group.name: group for group in groups}
     ordered = [by_name[name] for name in tables.groups]
-    losses, no_losses = _draw_losses(ordered)
+    logs = {group.name: [log for run in group.runs for log in _read_logs(run)] for group in ordered}
+    known = {name: found for name, found in logs.items() if found}
     html = _template().render(
         title=title,
         headline=headline(tables),
         tables=tables,
         first=tables.metrics[0],
         sentences=_sentences(tables),
+        shares=class_shares([run.path for group in groups for run in group.runs]),
+        further={name: _against(name, ordered, tables) for name in further_controls},
         run_rows=_run_rows(tables),
         views=(None, *(tables.labels if len(tables.labels) > 1 else ())),
         cases_figure=_draw_cases(tables, by_name),
-        losses_figure=losses,
-        no_losses=no_losses,
-        pictures={group.name: list(_pictures(group, tables.metrics[0], images)) for group in ordered},
+        losses_figure=draw_losses(known) if known else "",
+        no_losses=[name for name in logs if name not in known],
+        collapse_figure=draw_collapse(known),
+        pictures={group.name: list(gallery(group, tables.metrics[0], images)) for group in ordered},
         truth_colour=TRUTH,
         prediction_colour=PREDICTION,
         runs=[_run_details(run) for group in ordered for run in group.runs],
@@ -150,13 +145,11 @@ def _draw_cases(tables: Tables, groups: Mapping[str, Group]) -> str:
     return draw_cases(cases, spans, differences, metric=metric_name(metric))
 
 
-def _draw_losses(groups: Sequence[Group]) -> tuple[str, str]:
-    """Return the loss curves as SVG, and a sentence on the groups without a log."""
-    logs = {group.name: [log for run in group.runs for log in _read_logs(run)] for group in groups}
-    known = {name: found for name, found in logs.items() if found}
-    missing = [name for name, found in logs.items() if not found]
-    text = f"No log.jsonl was found for {', '.join(missing)}: the run folder is not named or has moved." * bool(missing)
-    return (draw_losses(known) if known else ""), text
+def _against(control: str, groups: Sequence[Group], tables: Tables) -> list[Comparison]:
+    """Return the comparisons of all groups with a further control; none where it is not among them."""
+    by_name = {group.name: group for group in groups}
+    pairs = [(by_name[name], by_name[other]) for name, other in find_controls(groups, control).items()]
+    return compare_views(pairs, tables.metrics, tables.labels)
 
 
 def _run_folders(run: Scores) -> list[Path]:
@@ -165,7 +158,7 @@ def _run_folders(run: Scores) -> list[Path]:
     return [path for path in found if path is not None]
 
 
-def _read_logs(run: Scores) -> Iterator[list[Mapping[str, Any]]]:
+def _read_logs(run: Scores) -> Iterator[Log]:
     for folder in _run_folders(run):
         rows: list[Mapping[str, Any]] = []
         file = folder / "log.jsonl"
@@ -176,61 +169,6 @@ def _read_logs(run: Scores) -> Iterator[list[Mapping[str, Any]]]:
                 break
         if rows:
             yield rows
-
-
-def _pictures(group: Group, metric: str, images: Path | None) -> Iterator[Picture]:
-    """Yield the best, the median and the worst case of a group, as its first run segmented them."""
-    run = group.runs[0]
-    shown = per_case(Group(group.name, (run,)), metric)
-    ranked = sorted(shown, key=lambda case: shown[case], reverse=higher_is_better(metric))
-    if not ranked:
-        return
-    ranks = {"best": ranked[0], "median": ranked[len(ranked) // 2], "worst": ranked[-1]}
-    for rank, case in ranks.items():
-        caption = f"{metric_name(metric)} {score_text(shown[case], metric)}"
-        if len(group.runs) > 1:
-            caption += f", run of {_seed_text(run)}"
-        try:
-            png = _picture(run, case, images)
-        except SemivoxError as error:
-            yield Picture(rank, case, caption, missing=_without_folders(str(error)))
-        else:
-            yield Picture(rank, case, caption, "data:image/png;base64," + base64.b64encode(png).decode())
-
-
-def _picture(run: Scores, case: str, images: Path | None) -> bytes:
-    """Return the PNG of one case."""
-    truth = read_label(_find(run, run.info.get("labels"), case, "the label"))
-    masks = run.prediction.get("masks") or run.info.get("masks") or run.path.parent
-    mask = read_label(_find(run, masks, case, "the predicted mask"))
-    image = read_image(_find_images(run, case, images))
-    if not image.array.shape[1:] == truth.array.shape == mask.array.shape:
-        shapes = f"{image.array.shape[1:]}, {truth.array.shape} and {mask.array.shape}"
-        raise SemivoxError(f"scan, label and mask of {case} have the shapes {shapes}; expected one shape")
-    labels = {row.value for row in run.rows if row.value is not None} or None  # leaves the ignore label out
-    return draw_slice(image.array, truth.array, mask.array, truth.spacing, labels=labels)
-
-
-def _find(run: Scores, folder: object, case: str, what: str) -> Path:
-    found = run.locate(folder)
-    files = sorted(found.iterdir()) if found is not None and found.is_dir() else []
-    for file in files:
-        if bare_name(file) == case and file.name != case:
-            return file
-    raise SemivoxError(f"{what} of {case} was not found: its folder is not named in scores.json or has moved")
-
-
-def _find_images(run: Scores, case: str, images: Path | None) -> list[Path]:
-    if images is not None:
-        own = re.compile(re.escape(case) + r"(_\d{4})?")
-        found = [path for path in sorted(Path(images).iterdir()) if own.fullmatch(bare_name(path)) and path.is_file()]
-    else:
-        named = run.prediction.get("images")
-        listed = named.get(case, []) if isinstance(named, Mapping) else []
-        found = [path for path in map(run.locate, listed if isinstance(listed, list) else [listed]) if path]
-    if not found:
-        raise SemivoxError(f"the scan of {case} was not found: name its folder with --images")
-    return found
 
 
 def _run_details(run: Scores) -> RunDetails:
@@ -248,7 +186,7 @@ def _run_details(run: Scores) -> RunDetails:
         "versions": prediction.get("versions"),
     }
     return RunDetails(
-        name=f"{run.group}, {_seed_text(run)}",
+        name=f"{run.group}, {seed_text(run)}",
         commands={verb: str(text) for verb, text in commands.items() if text},
         config=_config_text(run),
         facts={name: _plain(value) for name, value in facts.items() if value},
@@ -268,24 +206,15 @@ def _config_text(run: Scores) -> str:
     """Return the config as the run folder has it, else as scores.json has it; folders are left out of its paths."""
     for folder in _run_folders(run):
         if (folder / "config.toml").is_file():
-            return _without_folders((folder / "config.toml").read_text(encoding="utf-8"))
+            return without_folders((folder / "config.toml").read_text(encoding="utf-8"))
     config = run.prediction.get("config")
-    return _without_folders(json.dumps(config, indent=2)) if config else ""
+    return without_folders(json.dumps(config, indent=2)) if config else ""
 
 
 def _plain(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
-    return _without_folders(str(value))
-
-
-def _without_folders(text: str) -> str:
-    """Return the text with every absolute path cut to its last part: a report is sent to people outside."""
-    return re.sub(r"""(?<![\w.…/])(?:/|[A-Za-z]:\\)(?:[^\s"'/\\]+[/\\])+""", "…/", text)
-
-
-def _seed_text(run: Scores) -> str:
-    return "seed unknown" if run.seed is None else f"seed {run.seed}"
+    return without_folders(str(value))
 
 
 def _environment() -> dict[str, str]:

@@ -279,17 +279,16 @@ def bench(
     from semivox.console import Console
 
     with Console() as console:
-        print(
-            run_bench(
-                protocol,
-                output=output,
-                cache=cache,
-                device=device,
-                on_job=lambda job, number, total: console.say(f"[{number + 1}/{total}] {job.folder.name}"),
-                on_row=lambda row, total: console.row(row, total=total),
-                on_note=console.say,
-            )
+        reports = run_bench(
+            protocol,
+            output=output,
+            cache=cache,
+            device=device,
+            on_job=lambda job, number, total: console.say(f"[{number + 1}/{total}] {job.folder.name}"),
+            on_row=lambda row, total: console.row(row, total=total),
+            on_note=console.say,
         )
+        print(*reports, sep="\n")
 
 
 @app.command()
