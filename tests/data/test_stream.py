@@ -271,3 +271,19 @@ def test_missing_targets_name_the_case():
     options = {"patch": (4, 4, 4), "batch_labelled": 1, "batch_unlabelled": 0, "seed": 0, "stage": "train"}
     with pytest.raises(ConfigError, match=r"'l0'.*distances"):
         Stream([bare], [], needs=frozenset({"distances"}), **options)
+
+
+@pytest.mark.parametrize(
+    ("sides", "expected"),
+    [
+        ([(1.5, 1.5), (1.0, 1.0), (2.0, 2.0)], (1.5, 1.5)),
+        ([(2.6, 3.1), (2.6, 3.1)], (2.6, 3.1)),
+        ([(2.6, 3.1), (3.1, 2.6)], (1.0, 1.0)),
+    ],
+    ids=["one shape", "not square, but alike", "resized, each by its own factors"],
+)
+def test_pixels_of_different_shapes_count_as_square(sides, expected):
+    cases = [case(f"l{i}", spacing=(8.0, *side)) for i, side in enumerate(sides)]
+    options = {"batch_labelled": 1, "batch_unlabelled": 0, "seed": 0, "stage": "train"}
+    assert Stream(cases, [], patch=(6, 5), dims=2, **options).batch(0).spacing == expected
+    assert Stream(cases, [], patch=(6, 5, 4), **options).batch(0).spacing[0] == 8.0, "volumes keep their medians"

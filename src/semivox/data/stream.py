@@ -21,6 +21,8 @@ from semivox.types import Batch, seed_from
 
 Array = NDArray[Any]
 Ready = queue.Queue[Batch | BaseException]
+SQUARE = 0.01
+"""Difference in the ratio of its sides up to which a pixel counts as having another's shape."""
 Pseudo = Mapping[str, tuple[NDArray[np.uint8], NDArray[np.floating[Any]]]]
 
 
@@ -112,9 +114,7 @@ class Stream:
         self._check()
         self.window = (1,) * (3 - dims) + self.patch  # a slice is a window of one voxel along the first axis
         self.points = [_points_by_class(case) for case in labelled]
-        everything = [*labelled, *unlabelled]
-        spacing = np.median([case.spacing for case in everything], axis=0)
-        self.spacing = tuple(float(value) for value in spacing[3 - dims :])
+        self.spacing = _common_spacing([case.spacing[3 - dims :] for case in (*labelled, *unlabelled)])
 
     def batch(self, step: int) -> Batch:
         """Return the batch of a step, on the CPU."""
@@ -272,6 +272,18 @@ def _pinned(value: Any) -> Any:
 def _order(key: tuple[object, ...], count: int) -> tuple[int, ...]:
     """Return the order in which the cases come in one round."""
     return tuple(np.random.default_rng(seed_from(*key)).permutation(count).tolist())
+
+
+def _common_spacing(spacings: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    """Return the median voxel size; (1, 1) for slices whose pixels differ in shape, as `resize` makes them.
+
+    No rotation is then right in mm for all of them, whereas turns of the resized picture are what scans that lie
+    differently in their files differ by.
+    """
+    sides = np.array(spacings)
+    if sides.shape[1] == 2 and np.ptp(sides[:, 0] / sides[:, 1]) > SQUARE:
+        return 1.0, 1.0
+    return tuple(np.median(sides, axis=0).tolist())
 
 
 def _points_by_class(case: PreparedCase) -> list[Array]:
