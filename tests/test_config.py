@@ -150,6 +150,12 @@ def test_a_method_sees_the_shared_fields_and_its_own_table_and_no_other():
     assert for_method(file, "c") == {"steps": 5, "method": {"lr": 0.1, "tau": 1}}
 
 
+def test_a_methods_table_may_hold_its_stages():
+    file = {"steps": 5, "methods": {"a": {"lr": 0.1, "stages": {"first": {"steps": 2}}}}}
+    assert for_method(file, "a") == {"steps": 5, "method": {"lr": 0.1}, "stages": {"first": {"steps": 2}}}
+    assert for_method(file, "b") == {"steps": 5, "method": {}}
+
+
 @pytest.mark.parametrize(
     ("file", "words"),
     [

@@ -208,6 +208,8 @@ def read_config(name: str) -> dict[str, Any]:
 def for_method(values: Mapping[str, Any], method: str) -> dict[str, Any]:
     """Return a config file's values for one method: those of its table ``methods.NAME`` count as ``method.*``.
 
+    Its stages, ``methods.NAME.stages.*``, count as ``stages.*``: another method would refuse them.
+
     Raises:
         ConfigError: ``method`` or ``methods`` is no table, or ``methods`` holds anything but tables.
     """
@@ -218,8 +220,10 @@ def for_method(values: Mapping[str, Any], method: str) -> dict[str, Any]:
     for name, table in tables.items():
         if not isinstance(table, Mapping):
             raise ConfigError(f"key 'methods.{name}' is no table, found {table!r}: expected fields of one method")
+    own = dict(tables.get(method, {}))
+    stages = {"stages": own.pop("stages")} if "stages" in own else {}
     rest = {key: value for key, value in values.items() if key != "methods"}
-    return rest | {"method": shared | tables.get(method, {})}
+    return rest | stages | {"method": shared | own}
 
 
 def list_configs() -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Supervised losses, Dice and cross-entropy, and the masked squared error of consistency terms."""
+"""Supervised losses, Dice and cross-entropy, and the masked differences of consistency terms."""
 
 import torch
 from torch import Tensor
@@ -65,3 +65,17 @@ def masked_mse(p: Tensor, q: Tensor, valid: Tensor | None = None) -> Tensor:
     if valid is None:
         return square.mean()
     return (square * valid.unsqueeze(1)).sum() / (valid.sum().clamp(min=1) * p.shape[1])
+
+
+def masked_kl(p: Tensor, logits: Tensor, mask: Tensor) -> Tensor:
+    """Return KL(p || softmax(logits)), the mean over each image's masked voxels, then over images; 0 without any.
+
+    Args:
+        p: (B, K, *spatial) probabilities; no gradient flows to them.
+        logits: (B, K, *spatial).
+        mask: (B, *spatial) bool; voxels that count. Images without one count as 0.
+    """
+    p = p.detach().float()
+    difference = (-torch.special.entr(p) - p * logits.float().log_softmax(1)).sum(1)  # (B, *spatial)
+    counts = mask.flatten(1).sum(1).clamp(min=1)
+    return ((difference * mask).flatten(1).sum(1) / counts).mean()

@@ -1,8 +1,12 @@
 """Volumes as stacks of slices, slices of another size, and masks on coarser grids."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from semivox.ops.fields import along_axes
 
 
 def stack_slices(x: Tensor, slice_axis: int) -> Tensor:
@@ -61,3 +65,29 @@ def coarse_mask(valid: Tensor, size: torch.Size) -> Tensor:
     """
     pooling = F.adaptive_max_pool3d if len(size) == 3 else F.adaptive_max_pool2d
     return pooling(valid.float(), size) > 0
+
+
+def masked_pool(x: Tensor, valid: Tensor, size: Sequence[int]) -> Tensor:
+    """Return (M, C, *size) float32: in every cell of a coarser or finer grid the mean of the valid voxels; 0 without.
+
+    Cells are those of adaptive average pooling, in any number of axes. By hand: 1 2 3, of which the last is not valid,
+    pooled to one cell give 1.5.
+
+    Args:
+        x: (M, C, *spatial).
+        valid: (M, *spatial) bool.
+        size: cells along each spatial axis.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        means = [_means(n, m, x.device) for n, m in zip(x.shape[2:], size, strict=True)]
+        mask = valid.unsqueeze(1).float()
+        share = along_axes(mask, means)
+        return along_axes(x.float() * mask, means) / share.masked_fill(share == 0, 1)
+
+
+def strided(x: Tensor, strides: Sequence[int]) -> Tensor:
+    """Return `x` (..., *spatial) at the middle voxel of every cell of `strides` voxels: labels on a coarser grid."""
+    axes = range(x.ndim - len(strides), x.ndim)
+    for axis, stride in zip(axes, strides, strict=True):
+        x = x.index_select(axis, torch.arange(stride // 2, x.shape[axis], stride, device=x.device))
+    return x

@@ -1,0 +1,109 @@
+"""What turns a net's features into embeddings for contrast: of pixels, of whole images, and of windows of them."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from semivox.nets.heads import conv_head, make_norm, mlp
+from semivox.nets.net import Net
+from semivox.ops.slices import coarse_mask, masked_pool
+
+STRIDE = 4
+"""Pixels are embedded on the finest grid of the decoder that is at least this coarse in some axis: a map with hundreds
+of channels at full resolution would take gigabytes."""
+
+WINDOW = {2: 8, 3: 4}
+"""Cells of a window's side; windows overlap by half, and an image is as long as four of them."""
+
+
+class PixelHead(nn.Module):
+    """A feature pyramid: all of a decoder's features, brought to one grid, summed, normalised and embedded.
+
+    The predictor that only the student passes through is a part of it.
+
+    Attributes:
+        dims: 2 or 3 spatial axes.
+        strides: voxels of the image per position of the grid, one number per axis.
+        width: D, the length of an embedding.
+    """
+
+    def __init__(self, net: Net, width: int, *, hidden: int = 64) -> None:
+        super().__init__()
+        self.dims, strides = net.dims, net.decoded_strides
+        self.index = next((i for i, factors in enumerate(strides) if max(factors) <= STRIDE), len(strides) - 1)
+        self.strides, self.width = strides[self.index], width
+        self.ratios = [tuple(a // b for a, b in zip(self.strides, fine, strict=True)) for fine in strides]
+        self.narrow = nn.ModuleList(conv_head(net.dims, channels, hidden) for channels in net.decoded_widths)
+        self.norm = make_norm(net.dims, net.norm, hidden)
+        self.out = conv_head(net.dims, hidden, width)
+        self.predictor = conv_mlp(net.dims, width, width, width)
+        self.mode, self.pool = ("bilinear", F.avg_pool2d) if net.dims == 2 else ("trilinear", F.avg_pool3d)
+
+    def forward(self, features: Sequence[Tensor], *, predict: bool) -> Tensor:
+        """Return embeddings (B, D, *grid) of a decoder's features, coarse to fine.
+
+        Args:
+            features: `Decoded.features`.
+            predict: whether the predictor follows, as it does for the student.
+        """
+        size = features[self.index].shape[2:]
+        total = torch.zeros((), device=features[0].device)
+        for feature, narrow, ratio in zip(features, self.narrow, self.ratios, strict=True):
+            if feature.shape[2:].numel() > size.numel():
+                total = total + narrow(self.pool(feature, ratio))
+            else:
+                total = total + F.interpolate(narrow(feature), size=size, mode=self.mode, align_corners=False)
+        r: Tensor = self.out(F.relu(self.norm(total)))
+        return self.predictor(r) if predict else r
+
+
+class RelationHead(nn.Module):
+    """Embeddings of whole images, from the bottleneck, and of their windows, from the class logits (MONA, stage 1).
+
+    Attributes:
+        latent: D, the length of a global embedding.
+        local_size: (windows, D_l), the shape of an image's local embeddings.
+    """
+
+    def __init__(self, net: Net, latent: int) -> None:
+        super().__init__()
+        classes, self.latent, self.window = net.classes, latent, WINDOW[net.dims]
+        self.grid = (4 * self.window,) * net.dims
+        self.project, self.predict = mlp(net.widths["bottleneck"], latent, latent), mlp(latent, latent, latent)
+        self.project_local = conv_mlp(net.dims, classes, 2 * classes, classes)
+        self.predict_local = conv_mlp(net.dims, classes, 2 * classes, classes)
+        self.local_size = 7**net.dims, classes * self.window**net.dims
+
+    def forward(self, bottleneck: Tensor, logits: Tensor, valid: Tensor, *, predict: bool) -> tuple[Tensor, Tensor]:
+        """Return global embeddings (B, D) and local ones (windows, B, D_l).
+
+        Args:
+            bottleneck: (B, C, *coarse), the encoder's last feature.
+            logits: (B, K, *spatial).
+            valid: (B, *spatial) bool; what is averaged over.
+            predict: whether the predictors follow, as they do for the student.
+        """
+        one = (1,) * (bottleneck.ndim - 2)
+        whole = self.project(masked_pool(bottleneck, coarse_mask(valid, bottleneck.shape[2:]), one).flatten(1))
+        local = self.project_local(masked_pool(logits, valid, self.grid))
+        if predict:
+            whole, local = self.predict(whole), self.predict_local(local)
+        return whole, _windows(local, self.window)
+
+
+def _windows(x: Tensor, side: int) -> Tensor:
+    """Return (windows, B, C * side^dims): the windows of (B, C, *size), each as one vector, overlapping by half."""
+    dims = x.ndim - 2
+    for axis in range(2, x.ndim):
+        x = x.unfold(axis, side, side // 2)  # (B, C, *counts, *sides)
+    x = x.flatten(2, 1 + dims).flatten(3)  # (B, C, windows, side^dims)
+    return x.permute(2, 0, 1, 3).flatten(2)
+
+
+def conv_mlp(dims: int, channels_in: int, hidden: int, channels_out: int) -> nn.Sequential:
+    """Return two linear layers with ReLU between them, applied to every voxel by itself."""
+    return nn.Sequential(
+        conv_head(dims, channels_in, hidden), nn.ReLU(inplace=True), conv_head(dims, hidden, channels_out)
+    )

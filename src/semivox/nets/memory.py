@@ -1,0 +1,169 @@
+"""Embeddings that learn beside a net, their teachers, and what is remembered of earlier steps (MONA and ARCO)."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from semivox.nets.embedding import PixelHead, RelationHead
+from semivox.nets.net import Decoded, Features
+from semivox.ops.anatomy import Contrast, Draws, Pixels, anatomical_contrast
+from semivox.ops.contrast import nearest_neighbours, relational_distillation
+from semivox.ops.ema import ema_update, make_teacher
+from semivox.ops.queue import ClassBanks, Queue, gathered
+from semivox.ops.sampling import cell_mirrors, grid_cells
+from semivox.ops.slices import masked_pool, strided
+
+SIDE = {2: 8, 3: 4}
+"""Cells along each axis that an image's embedding is pooled to, before it is one vector."""
+
+
+class Relation(nn.Module):
+    """Relations of images, and of their windows, to a memory of earlier ones (first stage).
+
+    Attributes:
+        student: the head that learns.
+        teacher: its moving average, without the predictors.
+        images: queue of the teacher's global embeddings.
+        windows: queue of its local embeddings.
+    """
+
+    def __init__(self, head: RelationHead, memory: int) -> None:
+        super().__init__()
+        self.student, self.teacher = head, make_teacher(head)
+        self.images, self.windows = Queue(memory, head.latent), Queue(memory, *head.local_size)
+        self._newest: tuple[Tensor, ...] | None = None
+
+    def losses(
+        self,
+        student: tuple[Features, Decoded],
+        teacher: tuple[Features, Decoded],
+        valid: Tensor,
+        *,
+        tau_s: float,
+        tau_t: float,
+    ) -> tuple[Tensor, Tensor]:
+        """Return L_inst of images and of windows, and keep the teacher's embeddings for `after_step`.
+
+        Args:
+            student: what encode and decode of the student gave for the images.
+            teacher: the teacher's, for another view of them in the same geometry.
+            valid: (B, *spatial) bool.
+            tau_s: temperature of the student's similarities.
+            tau_t: temperature of the teacher's.
+        """
+        whole_s, local_s = self.student(student[0]["bottleneck"], student[1].logits, valid, predict=True)
+        with torch.no_grad():
+            whole_t, local_t = self.teacher(teacher[0]["bottleneck"], teacher[1].logits, valid, predict=False)
+        held = valid.flatten(1).any(1)
+        self._newest = whole_t, local_t.transpose(0, 1), held
+        of_images = relational_distillation(
+            whole_s, whole_t, self.images.rows, self.images.filled, held, tau_s=tau_s, tau_t=tau_t
+        )
+        windows = self.windows.rows.transpose(0, 1)
+        of_windows = relational_distillation(
+            local_s, local_t, windows, self.windows.filled, held, tau_s=tau_s, tau_t=tau_t
+        )
+        return of_images, of_windows
+
+    def after_step(self, decay: float) -> None:
+        """Move the teacher and remember the step's images."""
+        ema_update(self.teacher, self.student, decay)
+        if self._newest is not None:
+            whole, local, held = (gathered(x) for x in self._newest)
+            self.images.push(whole, held)
+            self.windows.push(local, held)
+        self._newest = None
+
+
+class Part(NamedTuple):
+    """Some images of a step: what both nets made of them, and which of their pixels take part as what.
+
+    Roles are (B, *grid) int64 on the grid of the embeddings, a pixel's class where it takes part, K where it does not.
+
+    Attributes:
+        student: what the student decoded.
+        teacher: what the teacher decoded.
+        valid: (B, *spatial) bool.
+        anchors: whose class may be asked for.
+        prototypes: what a class's mean is made of.
+        keys: what is remembered as a class's feature.
+    """
+
+    student: Decoded
+    teacher: Decoded
+    valid: Tensor
+    anchors: Tensor
+    prototypes: Tensor
+    keys: Tensor
+
+
+class Anatomy(nn.Module):
+    """Contrast of pixels with the prototypes of their classes, and nearness of images to their neighbours.
+
+    Attributes:
+        student: the head that learns.
+        teacher: its moving average, without the predictor.
+        banks: the teacher's embeddings of pixels, by class.
+        images: queue of its embeddings of images.
+    """
+
+    def __init__(self, head: PixelHead, classes: int, draws: Draws, *, bank: int, memory: int) -> None:
+        super().__init__()
+        self.student, self.teacher, self.draws = head, make_teacher(head), draws
+        self.banks = ClassBanks(classes, bank, head.width)
+        if draws.rule == "released":
+            self.banks.written += 1  # the row of zeros that the released banks start from
+        self.side = (SIDE[head.dims],) * head.dims
+        self.images = Queue(memory, head.width * SIDE[head.dims] ** head.dims)
+        self._newest: tuple[Contrast, Tensor, Tensor] | None = None
+
+    def losses(
+        self,
+        parts: Sequence[Part],
+        generator: torch.Generator,
+        *,
+        grid: Sequence[int],
+        mirror: Literal["rank", "space"],
+        neighbours: int,
+    ) -> tuple[Contrast, Tensor]:
+        """Return L_contrast and L_nn, and keep what `after_step` remembers.
+
+        Args:
+            parts: all images of the step.
+            generator: decides which pixels are drawn.
+            grid: cells of the sampling grid along each axis.
+            mirror: what pairs of "sag" are opposite in, the list of their stratum or the cell.
+            neighbours: images that each image moves to.
+        """
+        r_s = torch.cat([self.student(part.student.features, predict=True) for part in parts])
+        with torch.no_grad():
+            r_t = torch.cat([self.teacher(part.teacher.features, predict=False) for part in parts])
+        roles = (torch.cat([getattr(part, role) for part in parts]) for role in ("anchors", "prototypes", "keys"))
+        anchors, prototypes, keys = (role.flatten() for role in roles)
+        size, device = r_s.shape[2:], r_s.device
+        cells = grid_cells(len(r_s), size, grid, device=device).flatten()
+        mirrors = cell_mirrors(len(r_s), size, grid, device=device).flatten() if mirror == "space" else None
+        pixels = Pixels(_listed(r_s), _listed(r_t), anchors, prototypes, keys, cells, mirrors)
+        contrast = anatomical_contrast(pixels, self.banks, self.draws, generator)
+        valid = strided(torch.cat([part.valid for part in parts]), self.student.strides)
+        z_s, z_t = (masked_pool(r, valid, self.side).flatten(1) for r in (r_s, r_t))
+        held = valid.flatten(1).any(1)
+        near = nearest_neighbours(z_s, z_t, self.images.rows, self.images.filled, held, neighbours=neighbours)
+        self._newest = contrast, z_t, held
+        return contrast, near
+
+    def after_step(self, decay: float) -> None:
+        """Move the teacher and remember the step's pixels and images."""
+        ema_update(self.teacher, self.student, decay)
+        if self._newest is not None:
+            contrast, z, held = self._newest
+            contrast.keys.push(self.banks)
+            self.images.push(gathered(z), gathered(held))
+        self._newest = None
+
+
+def _listed(r: Tensor) -> Tensor:
+    """Return the pixels (B * positions, D) of embeddings (B, D, *grid)."""
+    return r.flatten(2).transpose(1, 2).flatten(0, 1)

@@ -1,0 +1,70 @@
+"""Cut and paste between the images of a batch: CutMix and ClassMix, in 2D and 3D.
+
+Papers: Yun et al., ICCV 2019, arXiv:1905.04899 (CutMix); Olsson et al., WACV 2021, arXiv:2007.07936 (ClassMix).
+A mask says where an image takes the voxels of its partner, the next image of the batch (the last takes the first's).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from semivox.ops.fields import uniform
+
+
+def partner(x: Tensor) -> Tensor:
+    """Return for every item of a batch the next one, in a circle."""
+    return x.roll(-1, 0)
+
+
+def mix(x: Tensor, mask: Tensor) -> Tensor:
+    """Return `x` with its partner's voxels where `mask` is True.
+
+    Args:
+        x: (B, *spatial) or (B, C, *spatial).
+        mask: (B, *spatial) bool.
+    """
+    if x.ndim > mask.ndim:
+        mask = mask.unsqueeze(1)
+    return torch.where(mask, partner(x), x)
+
+
+def box_masks(shape: Sequence[int], generator: torch.Generator, *, slice_axis: int | None = None) -> Tensor:
+    """Return (B, *size) bool: in every image a random rectangle of half a slice's area, through all slices.
+
+    As in the released code of ARCO, one side is drawn from half of the image's to all of it, the other one follows.
+
+    Args:
+        shape: (B, *size).
+        generator: the only source of randomness, on whose device the masks are made.
+        slice_axis: the axis that the rectangle runs along in 3D (None: the last).
+    """
+    batch, size, device = shape[0], tuple(shape[1:]), generator.device
+    across = None if len(size) == 2 else (2 if slice_axis is None else slice_axis)
+    first, second = (axis for axis in range(len(size)) if axis != across)
+    share = uniform((batch,), generator, 0.5, 1.0)  # of the first side
+    mask = torch.ones((batch, *size), dtype=torch.bool, device=device)
+    for axis, part in ((first, share), (second, 0.5 / share)):
+        length = (part * size[axis]).round()
+        start = (uniform((batch,), generator) * (size[axis] - length + 1)).floor()
+        voxel = torch.arange(size[axis], device=device)
+        inside = (voxel >= start[:, None]) & (voxel < (start + length)[:, None])
+        mask = mask & inside.reshape(batch, *[-1 if other == axis else 1 for other in range(len(size))])
+    return mask
+
+
+def class_masks(label: Tensor, classes: int, generator: torch.Generator) -> Tensor:
+    """Return (B, *spatial) bool: in every image the voxels of a random half, rounded up, of the classes it holds.
+
+    To paste those classes of the partner, hand in the partner's label.
+
+    Args:
+        label: (B, *spatial) int64 class index.
+        classes: K.
+        generator: the only source of randomness, on the label's device.
+    """
+    held = torch.stack([(label == k).flatten(1).any(1) for k in range(classes)], 1)  # (B, K)
+    chance = uniform(held.shape, generator).masked_fill(~held, 2)
+    rank = chance.argsort(1).argsort(1)
+    chosen = rank < (held.sum(1, keepdim=True) + 1) // 2
+    return chosen.gather(1, label.flatten(1)).reshape(label.shape)

@@ -1,0 +1,52 @@
+"""How sure a net is of each voxel, and losses on pseudo labels that ask for it."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def entropy(p: Tensor) -> Tensor:
+    """Return -sum_k p_k ln p_k, (B, *spatial) float32, in [0, ln K], of probabilities (B, K, *spatial)."""
+    return torch.special.entr(p.float()).sum(1)
+
+
+def most_certain(entropy: Tensor, share: float, valid: Tensor | None = None) -> Tensor:
+    """Return the mask of the valid voxels with the lowest entropy: floor(share * valid voxels) of them, exactly.
+
+    The released code's percentile masks, but with ties broken by position, so that the number is exact. By hand: of
+    entropies .1 .2 .2 .3 a share of .5 keeps the first two.
+
+    Args:
+        entropy: of any shape; all its voxels compete.
+        share: in [0, 1].
+        valid: bool of the same shape; voxels that count, by default all.
+    """
+    if valid is None:
+        valid = torch.ones_like(entropy, dtype=torch.bool)
+    order = entropy.masked_fill(~valid, torch.inf).flatten().argsort(stable=True)
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order), device=order.device)
+    # Rounded up by less than a voxel's millionth: .2 * 5 is 1, whatever floats make of it.
+    return (rank < (share * valid.sum().double() + 1e-6).floor()).reshape(entropy.shape) & valid
+
+
+def pseudo_cross_entropy(
+    logits: Tensor, label: Tensor, confidence: Tensor, threshold: float, valid: Tensor | None = None
+) -> Tensor:
+    """Return L_unsup: cross-entropy against pseudo labels, each image weighed by the part of it that is confident.
+
+    ``mean over voxels with a loss above 0 of w_b * CE``, w_b = part of the valid voxels of image b whose confidence is
+    at least `threshold` (the released code of ARCO; the rule is ReCo's). Exactly 0 where nothing is confident.
+
+    Args:
+        logits: (B, K, *spatial).
+        label: (B, *spatial) int64 pseudo label.
+        confidence: (B, *spatial), the probability of that label.
+        threshold: in [0, 1].
+        valid: (B, *spatial) bool; voxels that count, by default all.
+    """
+    if valid is None:
+        valid = torch.ones_like(label, dtype=torch.bool)
+    loss = F.cross_entropy(logits.float(), label, reduction="none") * valid  # (B, *spatial)
+    sure = ((confidence >= threshold) & valid).flatten(1).sum(1) / valid.flatten(1).sum(1).clamp(min=1)
+    return (loss.flatten(1).sum(1) * sure).sum() / (loss > 0).sum().clamp(min=1)
