@@ -19,7 +19,8 @@ FLOOR_1 = {"errors", "types", "ops", "metrics"}
 NEEDS_NOTHING = {"errors"}
 FLOOR_2 = {"nets", "data", "run", "config", "windows"}
 SCORING = {
-    "evaluation", "summary", "scores", "comparison", "tables", "figures", "curves", "frequency", "gallery", "reporting",
+    "evaluation", "pairing", "summary", "scores", "comparison", "tables", "figures", "curves", "frequency", "gallery",
+    "reporting",
 }
 PLANNING = {"planning", "capacity", "costs", "fingerprinting", "grids"}
 ALLOWED = {

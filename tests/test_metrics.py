@@ -12,6 +12,8 @@ from semivox.metrics import (
     SurfaceDistances,
     asd,
     assd,
+    class_ious,
+    confusion_matrix,
     diagonal,
     dice,
     hd95,
@@ -204,3 +206,20 @@ def test_what_cannot_be_scored_is_refused(change: dict, message: str) -> None:
 def test_the_module_loads_neither_torch_nor_file_readers() -> None:
     code = "import sys, semivox.metrics; print({'torch', 'monai', 'nibabel', 'SimpleITK'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_confusion_matrices_of_images_add_up_to_that_of_all_their_pixels():
+    truth, prediction = np.random.default_rng(0).integers(0, 4, (2, 3, 50))
+    one_by_one = sum(confusion_matrix(p, t, 4) for p, t in zip(prediction, truth, strict=True))
+    together = confusion_matrix(prediction, truth, 4)
+    assert np.array_equal(one_by_one, together)
+    assert together.sum() == 150
+    assert together[1, 3] == ((truth == 1) & (prediction == 3)).sum()
+    assert np.array_equal(confusion_matrix(None, truth, 4).sum(0), [0, 0, 0, 0, 150])
+
+
+def test_the_iou_of_a_class_is_the_jaccard_of_its_masks_and_undefined_where_both_lack_it():
+    truth, prediction = np.random.default_rng(1).integers(0, 4, (2, 200))
+    ious = class_ious(confusion_matrix(prediction, truth, 5))
+    assert ious[:4] == pytest.approx([jaccard(prediction == k, truth == k) for k in range(4)])
+    assert np.isnan(ious[4])

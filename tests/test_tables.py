@@ -11,7 +11,7 @@ from semivox.tables import headline, markdown_table, metric_name, score_text, se
 def scored(tmp_path):
     """Write a scores.csv with its scores.json: Dice of ten cases, shifted."""
 
-    def write(group, shift, *, seed=0, split="s", cases=10, method=None, spread=0.0):
+    def write(group, shift, *, seed=0, split="s", cases=10, method=None, spread=0.0, **info):
         folder = tmp_path / f"{group}_{seed}_{split}"
         folder.mkdir()
         values = np.linspace(0.6, 0.8, cases) + shift + spread * np.resize([1, -1], cases)
@@ -20,7 +20,7 @@ def scored(tmp_path):
             writer.writerow(["case", "label", "name", "dice", "failure"])
             writer.writerows([f"case_{n}", 1, "atrium", value, 0] for n, value in enumerate(values))
         prediction = {"group": group, "method": method or group, "seed": seed, "split": split}
-        (folder / "scores.json").write_text(json.dumps({"prediction": prediction}))
+        (folder / "scores.json").write_text(json.dumps({"prediction": prediction} | info))
         return folder / "scores.csv"
 
     return write
@@ -37,6 +37,14 @@ def test_the_sentence_names_means_difference_and_interval(scored):
 def test_an_interval_with_zero_is_said_to_show_no_difference(scored):
     tables = summary_tables([scored("supervised", 0.0), scored("ua_mt", 0.001, spread=0.03)])
     assert "which contains 0: no difference shown" in headline(tables)
+
+
+def test_of_pictures_the_markdown_table_has_the_mean_miou_of_the_runs(scored):
+    paths = [scored("supervised", 0.0, seed=seed, miou={"mean": value}) for seed, value in enumerate((0.5, 0.7))]
+    paths += [scored("on scans", 0.0), scored("nothing there", 0.0, miou={"mean": None})]
+    lines = markdown_table(summary_tables(paths)).splitlines()
+    assert [line.split("|")[-2].strip() for line in lines] == ["mIoU", "---:", "0.600", "–", "–"]
+    assert "mIoU" not in markdown_table(summary_tables(paths[2:3]))
 
 
 def test_several_methods_are_counted_in_the_headline(scored):

@@ -1,9 +1,9 @@
 """Evaluation: a folder of masks against a folder of labels -> scores.csv, one row per case and class, and scores.json.
 
-A mask is compared in its label file's own grid; no voxel is resampled. Distances are in mm by the label's header, or in
-voxels, and their columns say which. Rules: a class that only one of mask and label has is a failure (overlaps 0,
-distances the image's diagonal), and so is a listed case without a mask; a class that neither has is excluded from the
-means (NaN) and counted.
+A mask is compared in its label file's own grid; no voxel is resampled. Distances are in mm by the label's header, in
+voxels, or, of pictures, in pixels, and their columns say which. Pictures also get the mIoU of all of them together.
+Rules: a class that only one of mask and label has is a failure (overlaps 0, distances the image's diagonal), and so is
+a listed case without a mask; a class that neither has is excluded from the means (NaN) and counted.
 """
 
 import csv
@@ -19,19 +19,20 @@ import numpy as np
 
 from semivox.data.description import Description, read_description
 from semivox.data.faults import sentences
-from semivox.data.splitting import Split, read_names, read_split
-from semivox.data.volume import Volume, bare_name, disagreements, ending, read_label
+from semivox.data.splitting import Split
+from semivox.data.volume import Volume, disagreements, is_picture, read_label
 from semivox.errors import ConfigError, DatasetError, GeometryError, RunError
-from semivox.metrics import HD95_DEFINITIONS, Scores, failed_scores, score_masks
+from semivox.metrics import HD95_DEFINITIONS, Scores, confusion_matrix, failed_scores, score_masks
+from semivox.pairing import cases_to_score, list_masks
 from semivox.run import write_atomic
-from semivox.summary import summarise
+from semivox.summary import summarise, summarise_overlap
 
 __all__ = ["Row", "Rules", "evaluate_masks", "summarise"]
 
 Row = dict[str, Any]
 UNITS = ("mm", "voxel")
-BY_PRODUCTS = ("_probabilities", "_uncertainty")
-"""Endings of what `predict` writes beside its masks."""
+SIZES = {"mm": "ml", "voxel": "voxels", "pixel": "pixels"}
+"""The unit of sizes that goes with that of distances."""
 
 
 @dataclass(frozen=True)
@@ -57,20 +58,22 @@ def evaluate_masks(
     """Score masks against labels, write scores.csv and scores.json, return the rows.
 
     Args:
-        masks: folder of CASE.nii.gz (.nii, .nrrd, .mha), values as in the label files.
+        masks: folder of CASE.nii.gz (.nii, .nrrd, .mha, .png, .tif), values as in the label files.
         labels: folder of the label files, beside dataset.json; or the data set's folder.
         output: the csv file; the summary gets the same name with .json.
         cases: a split or its file (what it holds out), a text file with one name per line, or names: each of them is
             scored, a missing mask being a failure. None scores the cases that are in both folders; scores.json then
             tells under "found" how many either has.
-        unit: "mm" or "voxel"; None is voxels where dataset.json says that its spacing is nominal, else mm.
+        unit: "mm" or "voxel"; None is voxels where dataset.json says that its spacing is nominal, else mm. Pictures
+            have "pixel" alone.
         tolerance: of the surface Dice, in `unit`.
         hd95: "pooled" or "max", see `semivox.metrics.hd95`.
         on_case: called with (case, done, all).
 
     Returns:
         Dicts with the columns of scores.csv: case, label (value in the files), name (of the class), dice, jaccard,
-        hd95_*, asd_*, assd_*, nsd_at_*, truth_* and predicted_* (size in ml or voxels), failure, both_empty, missing.
+        hd95_*, asd_*, assd_*, nsd_at_*, truth_* and predicted_* (size in ml, voxels or pixels), failure,
+        both_empty, missing.
 
     Raises:
         ConfigError: output, unit, tolerance or hd95 cannot be used.
@@ -85,15 +88,19 @@ def evaluate_masks(
     dataset = read_description(folder)  # a scorer needs no images
     if dataset.faults:
         raise DatasetError(sentences(dataset.faults))
-    rules = _rules(unit, tolerance, hd95, dataset)
-    mask_files, label_files = _files(masks), _files(labels)
-    names = _names(cases, mask_files, label_files, masks, labels)
+    mask_files, label_files = list_masks(masks), list_masks(labels)
+    names = cases_to_score(cases, mask_files, label_files, masks, labels)
+    pictures = _are_pictures([label_files[case] for case in names])
+    rules = _rules(unit, tolerance, hd95, dataset, pictures=pictures)
     prediction = _read_prediction(masks / "prediction.json")
-    rows = []
+    rows, confusion = [], np.zeros((len(dataset.classes), len(dataset.classes) + 1), np.int64)
     for done, case in enumerate(names):
         if on_case:
             on_case(case, done, len(names))
-        rows += _case_rows(case, mask_files.get(case), label_files[case], dataset, rules)
+        pair = _read_pair(case, mask_files.get(case), label_files[case], dataset)
+        rows += _case_rows(case, pair, dataset, rules)
+        if pictures:
+            confusion += _confusion(pair, dataset)
     summary = {
         "unit": rules.unit,
         "tolerance": rules.tolerance,
@@ -103,6 +110,7 @@ def evaluate_masks(
         "masks": str(masks.resolve()),  # where a report finds what to draw
         "labels": str(labels.resolve()),
         **summarise(rows),
+        **({"miou": summarise_overlap(confusion, dataset.classes)} if pictures else {}),
         "prediction": prediction,
     }
     _write(rows, summary, output)
@@ -121,73 +129,27 @@ def _dataset_folder(labels: Path) -> tuple[Path, Path]:
     )
 
 
-def _rules(unit: str | None, tolerance: float, hd95: str, dataset: Description) -> Rules:
-    unit = unit or ("voxel" if dataset.spacing_is_nominal else "mm")
-    if unit not in UNITS:
-        raise ConfigError(f"unit: found {unit!r}, expected one of {', '.join(UNITS)}")
+def _are_pictures(labels: Sequence[Path]) -> bool:
+    """Return whether labels are pictures; their scores cannot share a table with those of scans."""
+    found = {is_picture(path): path for path in labels}
+    if len(found) > 1:
+        raise DatasetError(
+            f"found pictures such as {found[True].name} and scans such as {found[False].name} among the labels, "
+            "expected one kind; score them apart, with --cases"
+        )
+    return True in found
+
+
+def _rules(unit: str | None, tolerance: float, hd95: str, dataset: Description, *, pictures: bool) -> Rules:
+    known = ("pixel",) if pictures else UNITS
+    unit = unit or ("pixel" if pictures else "voxel" if dataset.spacing_is_nominal else "mm")
+    if unit not in known:
+        raise ConfigError(f"unit: found {unit!r}, expected one of {', '.join(known)}")
     if hd95 not in HD95_DEFINITIONS:
         raise ConfigError(f"hd95: found {hd95!r}, expected one of {', '.join(HD95_DEFINITIONS)}")
     if not 0 <= tolerance < math.inf:
         raise ConfigError(f"tolerance: found {tolerance}, expected a finite number of {unit} of at least 0")
     return Rules(unit, float(tolerance), hd95)
-
-
-def _files(folder: Path) -> dict[str, Path]:
-    """Return the masks or labels of a folder by case."""
-    if not folder.is_dir():
-        raise DatasetError(f"{folder}: found no such folder, expected one with a file per case; check the path")
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        case = bare_name(path)
-        if not ending(path) or path.name.startswith(".") or case.endswith(BY_PRODUCTS):
-            continue
-        if case in found:
-            raise DatasetError(f"{folder}: found {found[case].name} and {path.name}, expected one file per case")
-        found[case] = path
-    return found
-
-
-def _names(
-    cases: Split | Path | Sequence[str] | None,
-    mask_files: Mapping[str, Path],
-    label_files: Mapping[str, Path],
-    masks: Path,
-    labels: Path,
-) -> list[str]:
-    """Return the cases to score."""
-    if cases is None:
-        shared = sorted(mask_files.keys() & label_files.keys())
-        if not shared:
-            raise DatasetError(
-                f"{masks}: found {_examples(mask_files)}, of which {labels} has none ({_examples(label_files)}); "
-                "expected masks named like their label files"
-            )
-        return shared
-    listed = _listed(cases)
-    if not listed:
-        raise DatasetError("cases: found an empty list, expected held-out cases; make the split with --held-out")
-    if unlabelled := [case for case in listed if case not in label_files]:
-        raise DatasetError(
-            f"{labels}: found no label of {', '.join(unlabelled[:10])} ({len(unlabelled)} of {len(listed)} listed "
-            "cases), expected one of each; correct the list or the folder"
-        )
-    return listed
-
-
-def _listed(cases: Split | Path | Sequence[str]) -> list[str]:
-    if isinstance(cases, Path | str) and Path(cases).suffix == ".json":
-        cases = read_split(Path(cases))
-    if isinstance(cases, Split):
-        return list(cases.held_out)
-    if isinstance(cases, Path | str):
-        cases = read_names(Path(cases))
-    return list(dict.fromkeys(cases))
-
-
-def _examples(files: Mapping[str, Path]) -> str:
-    return f"{len(files)} files" + (
-        f" such as {', '.join(path.name for path in list(files.values())[:2])}" * bool(files)
-    )
 
 
 def _read_prediction(path: Path) -> dict[str, Any] | None:
@@ -205,8 +167,17 @@ def _read_prediction(path: Path) -> dict[str, Any] | None:
     return found
 
 
-def _case_rows(case: str, mask_file: Path | None, label_file: Path, dataset: Description, rules: Rules) -> list[Row]:
-    """Return one row per class of a case."""
+@dataclass(frozen=True)
+class Pair:
+    """A label (X, Y, Z), its mask or None, and which voxels count: those that somebody labelled."""
+
+    label: Volume
+    mask: Volume | None
+    counted: np.ndarray
+
+
+def _read_pair(case: str, mask_file: Path | None, label_file: Path, dataset: Description) -> Pair:
+    """Return a case's label and mask, which lie on one grid and hold known values."""
     label = read_label(label_file)
     mask = read_label(mask_file) if mask_file else None
     if mask is not None:
@@ -215,25 +186,43 @@ def _case_rows(case: str, mask_file: Path | None, label_file: Path, dataset: Des
     for volume in (label, mask):
         if volume is not None:
             _check_values(case, volume, counted, dataset)
+    return Pair(label, mask, counted)
+
+
+def _case_rows(case: str, pair: Pair, dataset: Description, rules: Rules) -> list[Row]:
+    """Return one row per class of a case."""
+    affine = pair.label.affine[:3, :3]
     # Not `label.spacing`: it is rounded to 1e-4 mm, and scores keep six digits.
-    size = np.linalg.norm(label.affine[:3, :3], axis=0).tolist() if rules.unit == "mm" else [1.0, 1.0, 1.0]
-    voxel = abs(float(np.linalg.det(label.affine[:3, :3]))) / 1000 if rules.unit == "mm" else 1
+    size = np.linalg.norm(affine, axis=0) if rules.unit == "mm" else np.ones(3)
+    voxel = abs(float(np.linalg.det(affine))) / 1000 if rules.unit == "mm" else 1
+    # A slice alone is a plane: the outline of what it shows runs within it, not through every voxel of it.
+    axes = [axis for axis, length in enumerate(pair.label.shape) if length > 1] or [0]
+    shape, size = [pair.label.shape[axis] for axis in axes], size[axes].tolist()
     rows = []
     for name, value in list(zip(dataset.classes, dataset.label_values, strict=True))[1:]:
-        truth = (label.array == value) & counted
-        if mask is None:
-            scores = failed_scores(truth.shape, size, int(truth.sum()), 0)
+        truth = ((pair.label.array == value) & pair.counted).reshape(shape)
+        if pair.mask is None:
+            scores = failed_scores(shape, size, int(truth.sum()), 0)
         else:
-            predicted = (mask.array == value) & counted
+            predicted = ((pair.mask.array == value) & pair.counted).reshape(shape)
             scores = score_masks(predicted, truth, size, tolerance=rules.tolerance, hd95=rules.hd95)
         where = {"case": case, "label": value, "name": name}
-        rows.append(where | _cells(scores, rules, voxel) | {"missing": int(mask is None)})
+        rows.append(where | _cells(scores, rules, voxel) | {"missing": int(pair.mask is None)})
     return rows
+
+
+def _confusion(pair: Pair, dataset: Description) -> np.ndarray:
+    """Return the confusion matrix of a case's counted pixels."""
+    def indices(volume: Volume) -> np.ndarray:
+        return np.searchsorted(dataset.label_values, volume.array[pair.counted])  # classes are in order of their values
+
+    mask = None if pair.mask is None else indices(pair.mask)
+    return confusion_matrix(mask, indices(pair.label), len(dataset.classes))
 
 
 def _cells(scores: Scores, rules: Rules, voxel: float) -> Row:
     """Return the columns of one class; `voxel` is the size of one, in the unit of the size columns."""
-    size = "ml" if rules.unit == "mm" else "voxels"
+    size = SIZES[rules.unit]
     return {
         "dice": scores.dice,
         "jaccard": scores.jaccard,

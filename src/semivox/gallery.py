@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semivox.comparison import higher_is_better, per_case
+from semivox.data.pictures import drawn_as_scan, is_picture
 from semivox.data.volume import bare_name, read_image, read_label
 from semivox.errors import SemivoxError
 from semivox.figures import draw_slice
@@ -55,7 +56,8 @@ def _picture(run: Scores, case: str, images: Path | None) -> bytes:
         shapes = f"{image.array.shape[1:]}, {truth.array.shape} and {mask.array.shape}"
         raise SemivoxError(f"scan, label and mask of {case} have the shapes {shapes}; expected one shape")
     labels = {row.value for row in run.rows if row.value is not None} or None  # leaves the ignore label out
-    return draw_slice(image.array, truth.array, mask.array, truth.spacing, labels=labels)
+    scan, *masks = (drawn_as_scan(v.array) if is_picture(truth.path) else v.array for v in (image, truth, mask))
+    return draw_slice(scan, masks[0], masks[1], truth.spacing, labels=labels)
 
 
 def _find(run: Scores, folder: object, case: str, what: str) -> Path:

@@ -1,4 +1,4 @@
-"""Metrics of two masks: Dice, Jaccard, HD95, ASD, ASSD, NSD; functions of arrays and spacing, numpy and scipy only.
+"""Metrics of two masks: Dice, Jaccard, HD95, ASD, ASSD, NSD, and the IoU of all images together; numpy and scipy only.
 
 A mask is any array, 2D or 3D, whose non-zero voxels are the object. Its surface is the set of its voxels that touch
 the background through a face; what lies outside the array is background, so an object cut by the border has a surface
@@ -131,6 +131,32 @@ def jaccard(prediction: Mask, truth: Mask) -> float:
     prediction, truth = _as_masks(prediction, truth)
     union = np.count_nonzero(prediction | truth)
     return np.count_nonzero(prediction & truth) / union if union else nan
+
+
+def confusion_matrix(prediction: NDArray[Any] | None, truth: NDArray[Any], classes: int) -> NDArray[np.int64]:
+    """Return how many pixels of each true class were given each class; matrices of several images add up.
+
+    Args:
+        prediction: class indices 0 to K-1 of the pixels that count, or None where an image has no mask.
+        truth: class indices of the same pixels, of the same shape.
+        classes: K.
+
+    Returns:
+        (K, K + 1) int64: a row per true class, a column per predicted class, and a last one for pixels without any.
+    """
+    given = np.full(truth.shape, classes) if prediction is None else prediction
+    places = truth.astype(np.int64).ravel() * (classes + 1) + given.astype(np.int64).ravel()
+    return np.bincount(places, minlength=classes * (classes + 1)).reshape(classes, classes + 1)
+
+
+def class_ious(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the IoU (K,) of every class from a `confusion_matrix`; NaN for one that truth and prediction lack.
+
+    The mean of what is defined is the mIoU of Cordts et al. (CVPR 2016) and the VOC challenge.
+    """
+    common = np.diagonal(confusion)
+    union = confusion.sum(1) + confusion[:, :-1].sum(0) - common
+    return np.where(union > 0, common / np.maximum(union, 1), nan)
 
 
 def surface_distances(prediction: Mask, truth: Mask, spacing: Sequence[float]) -> SurfaceDistances:

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import math
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from semivox.tables import (
     headline,
     markdown_table,
     metric_name,
+    overlap_text,
     p_text,
     score_text,
     sentence,
@@ -82,6 +84,7 @@ def write_report(
         shares=class_shares([run.path for group in groups for run in group.runs]),
         further={name: _against(name, ordered, tables) for name in further_controls},
         run_rows=_run_rows(tables),
+        overlaps={group: overlap_text(tables, group) for group in tables.groups},
         views=(None, *(tables.labels if len(tables.labels) > 1 else ())),
         cases_figure=_draw_cases(tables, by_name),
         losses_figure=draw_losses(known) if known else "",
@@ -120,13 +123,16 @@ def _sentences(tables: Tables) -> list[str]:
 
 
 def _run_rows(tables: Tables) -> list[dict[str, Any]]:
-    """Return a row per run: group, seed, cases and the mean of every metric."""
+    """Return a row per run: group, seed, cases, the mean of every metric, and the mIoU where it was of pictures."""
     rows = []
     for group in tables.groups:
         by_metric = {m: [run for run in tables.runs if (run.group, run.metric) == (group, m)] for m in tables.metrics}
-        for number, run in enumerate(by_metric[tables.metrics[0]]):
+        first = by_metric[tables.metrics[0]]
+        overlaps = tables.overlaps.get(group, (math.nan,) * len(first))
+        for number, run in enumerate(first):
             means = {metric: runs[number].mean for metric, runs in by_metric.items()}
-            rows.append({"group": group, "seed": run.seed, "cases": run.cases, "means": means})
+            facts = {"group": group, "seed": run.seed, "cases": run.cases}
+            rows.append(facts | {"means": means, "overlap": overlaps[number]})
     return rows
 
 

@@ -72,6 +72,13 @@ class Scores:
         return str(split) if split else None
 
     @property
+    def miou(self) -> float:
+        """The mIoU of all pictures together; NaN for scans."""
+        found = self.info.get("miou")
+        mean = found.get("mean") if isinstance(found, Mapping) else None
+        return float(mean) if isinstance(mean, int | float) else math.nan
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         """The columns that hold scores."""
         return tuple(self.rows[0].values)

@@ -7,6 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from semivox.metrics import class_ious
+
 METRICS = ("dice", "jaccard", "hd95", "asd", "assd", "nsd")
 """First words of the columns that hold scores; the rest of a column's name is its unit and tolerance."""
 
@@ -32,6 +36,41 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
+def summarise_overlap(confusion: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+    """Return the mIoU of all images together, from their one confusion matrix.
+
+    Returns:
+        {"mean": over the classes that truth or prediction have, background included, "classes": {name: IoU},
+        "absent": names of the classes that neither has, which are in no mean, "pixels": counted ones, "confusion": the
+        matrix, see `semivox.metrics.confusion_matrix`}. What is undefined is NaN.
+    """
+    ious = class_ious(confusion)
+    absent = np.isnan(ious)
+    return {
+        "mean": math.nan if absent.all() else float(ious[~absent].mean()),
+        "classes": dict(zip(classes, ious.tolist(), strict=True)),
+        "absent": [name for name, missing in zip(classes, absent, strict=True) if missing],
+        "pixels": int(confusion.sum()),
+        "confusion": confusion.tolist(),
+    }
+
+
+def describe_evaluation(scores: Path, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return what `evaluate` prints: the folders' counts, the scores, and the mIoU of pictures."""
+    summary = json.loads(scores.with_suffix(".json").read_text())
+    found, overlap = summary["found"], summary.get("miou")
+    lines = [f"found {found['masks']} masks and {found['labels']} labels", describe_scores(rows)]
+    return "\n".join(lines + ([describe_overlap(overlap)] if overlap else []))
+
+
+def describe_overlap(overlap: Mapping[str, Any]) -> str:
+    """Return a mIoU as a line for people; see `summarise_overlap`."""
+    shown = "  ".join(f"{name} {iou:.4f}" for name, iou in overlap["classes"].items() if iou is not None)
+    absent = f", {len(overlap['absent'])} absent from both and left out" if overlap["absent"] else ""
+    value = "undefined" if overlap["mean"] is None else f"{overlap['mean']:.4f}"
+    return f"mIoU over all pictures {value} of {len(overlap['classes'])} classes{absent}: {shown}"
+
+
 def describe_scores(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the means and spreads as lines for people: one per class, one over the classes, and what failed."""
     found = summarise(rows)
@@ -47,12 +86,6 @@ def describe_scores(rows: Sequence[Mapping[str, Any]]) -> str:
         f"{counts['both_empty']} labels absent from both and left out"
     )
     return "\n".join(lines)
-
-
-def describe_found(scores: Path) -> str:
-    """Return how many masks and labels the folders held that made a scores.csv."""
-    found = json.loads(scores.with_suffix(".json").read_text())["found"]
-    return f"found {found['masks']} masks and {found['labels']} labels"
 
 
 def score_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:

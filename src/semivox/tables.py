@@ -44,6 +44,7 @@ class Tables:
         comparisons: every other group against its control.
         pairs: all pairs of groups.
         runs: each run's own mean.
+        overlaps: the mIoU of every run by group, NaN where it has none; groups scored on scans are not in it.
         controls: the control of every group that has one.
         challengers: groups of another method than their control's; the rest is the same method with more labels, say.
         notes: what a reader must know before trusting the numbers, in sentences.
@@ -56,6 +57,7 @@ class Tables:
     comparisons: tuple[Comparison, ...]
     pairs: tuple[Comparison, ...]
     runs: tuple[RunMean, ...]
+    overlaps: Mapping[str, tuple[float, ...]]
     controls: Mapping[str, str]
     challengers: frozenset[str]
     notes: tuple[str, ...]
@@ -103,6 +105,7 @@ def tabulate(groups: Sequence[Group], *, control: str | None = "supervised") -> 
         comparisons=tuple(c for v in views for m in metrics for c in compare_all(against, m, v)),
         pairs=tuple(c for v in views for m in metrics for c in compare_all(pairs, m, v)),
         runs=tuple(run for g in groups for m in metrics for run in _run_means(g, m)),
+        overlaps={g.name: tuple(r.miou for r in g.runs) for g in groups if not all(math.isnan(r.miou) for r in g.runs)},
         controls=controls,
         challengers=frozenset(group.name for group, other in against if group.method != other.method),
         notes=tuple(_notes(groups, controls, control)),
@@ -134,6 +137,12 @@ def score_text(value: float, metric: str, *, signed: bool = False) -> str:
         return "–"
     text = f"{value:{'+' if signed else ''}.{3 if higher_is_better(metric) else 2}f}"
     return text.replace("-", "−")
+
+
+def overlap_text(tables: Tables, group: str) -> str:
+    """Return a group's mIoU, the mean over its runs; a dash where it was scored on scans."""
+    found = [value for value in tables.overlaps.get(group, ()) if not math.isnan(value)]
+    return score_text(sum(found) / len(found) if found else math.nan, "miou")
 
 
 def p_text(p: float) -> str:
@@ -173,6 +182,8 @@ def headline(tables: Tables) -> str:
 def markdown_table(tables: Tables, *, label: str | None = None, metrics: Sequence[str] | None = None) -> str:
     """Return a Markdown table: per group the mean ± sd of each metric and the paired difference of the first one.
 
+    Pictures have a column more, without a label: the mean of the runs' mIoU, one number of a whole run each.
+
     Args:
         tables: the numbers.
         label: name of a class; None is the mean over each case's classes.
@@ -188,6 +199,9 @@ def markdown_table(tables: Tables, *, label: str | None = None, metrics: Sequenc
         scores = [f"{score_text(s.mean, s.metric)} ± {score_text(s.sd, s.metric)}" for s in own]
         difference = _difference(tables.comparison(group, metrics[0], label))
         lines.append([group, str(runs), str(own[0].cases), *scores, *difference, f"{own[0].failures} of {own[0].rows}"])
+    if tables.overlaps and label is None:
+        column = ["mIoU", "---:", *(overlap_text(tables, group) for group in tables.groups)]
+        lines = [[*line, cell] for line, cell in zip(lines, column, strict=True)]
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines) + "\n"
 
 

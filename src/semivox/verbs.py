@@ -241,17 +241,16 @@ def evaluate(
     labels: Annotated[Path, file_argument("folder of labels, or of the data set")],
     output: Output,
     cases: Annotated[Path | None, file_option(help="split.json: score every held-out case, missing ones too")] = None,
-    unit: Annotated[str | None, typer.Option(help="mm or voxel")] = None,
+    unit: Annotated[str | None, typer.Option(help="mm or voxel; pictures have pixels")] = None,
     tolerance: Annotated[float, typer.Option(help="of NSD, in the unit")] = 2.0,
     hd95: Annotated[str, typer.Option(help="pooled (medpy) or max (of the two directions, MONAI)")] = "pooled",
 ) -> None:
     """Score masks against labels: one row per case and label."""
     from semivox.evaluation import evaluate_masks
-    from semivox.summary import describe_found, describe_scores
+    from semivox.summary import describe_evaluation
 
     rows = evaluate_masks(masks, labels, output, cases=cases, unit=unit, tolerance=tolerance, hd95=hd95)
-    print(describe_found(output))
-    print(describe_scores(rows))
+    print(describe_evaluation(output, rows))
 
 
 @app.command()

@@ -94,6 +94,14 @@ def read_pixels(path: Path, kind: Kind) -> np.ndarray:
     return values.reshape(kind.rows, kind.columns, kind.channels)
 
 
+def drawn_as_scan(array: np.ndarray) -> np.ndarray:
+    """Return (..., rows, columns, 1) as (..., X, Y, 1) of the scan that is drawn the same way up.
+
+    A scan is drawn with its front at the top and its right at the left; see `semivox.figures.draw_slice`.
+    """
+    return np.flip(np.swapaxes(array, -3, -2), (-3, -2))
+
+
 def write_indices(indices: np.ndarray, path: Path) -> None:
     """Write values (rows, columns) as an index PNG: 8 bits with a palette of distinct colours, or 16 bits of grey.
 

@@ -1,0 +1,77 @@
+"""Which masks are scored against which labels: the files of two folders, by case."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from semivox.data.splitting import Split, read_names, read_split
+from semivox.data.volume import bare_name, ending
+from semivox.errors import DatasetError
+
+BY_PRODUCTS = ("_probabilities", "_uncertainty")
+"""Endings of what `predict` writes beside its masks."""
+
+
+def list_masks(folder: Path) -> dict[str, Path]:
+    """Return the masks or labels of a folder by case.
+
+    Raises:
+        DatasetError: there is no such folder, or a case has two files.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: found no such folder, expected one with a file per case; check the path")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        case = bare_name(path)
+        if not ending(path) or path.name.startswith(".") or case.endswith(BY_PRODUCTS):
+            continue
+        if case in found:
+            raise DatasetError(f"{folder}: found {found[case].name} and {path.name}, expected one file per case")
+        found[case] = path
+    return found
+
+
+def cases_to_score(
+    cases: Split | Path | Sequence[str] | None,
+    mask_files: Mapping[str, Path],
+    label_files: Mapping[str, Path],
+    masks: Path,
+    labels: Path,
+) -> list[str]:
+    """Return the cases to score: those that are listed, or those that both folders have.
+
+    Raises:
+        DatasetError: there is none, the list cannot be read, or a listed case has no label.
+    """
+    if cases is None:
+        shared = sorted(mask_files.keys() & label_files.keys())
+        if not shared:
+            raise DatasetError(
+                f"{masks}: found {_examples(mask_files)}, of which {labels} has none ({_examples(label_files)}); "
+                "expected masks named like their label files"
+            )
+        return shared
+    listed = _listed(cases)
+    if not listed:
+        raise DatasetError("cases: found an empty list, expected held-out cases; make the split with --held-out")
+    if unlabelled := [case for case in listed if case not in label_files]:
+        raise DatasetError(
+            f"{labels}: found no label of {', '.join(unlabelled[:10])} ({len(unlabelled)} of {len(listed)} listed "
+            "cases), expected one of each; correct the list or the folder"
+        )
+    return listed
+
+
+def _listed(cases: Split | Path | Sequence[str]) -> list[str]:
+    if isinstance(cases, Path | str) and Path(cases).suffix == ".json":
+        cases = read_split(Path(cases))
+    if isinstance(cases, Split):
+        return list(cases.held_out)
+    if isinstance(cases, Path | str):
+        cases = read_names(Path(cases))
+    return list(dict.fromkeys(cases))
+
+
+def _examples(files: Mapping[str, Path]) -> str:
+    return f"{len(files)} files" + (
+        f" such as {', '.join(path.name for path in list(files.values())[:2])}" * bool(files)
+    )
