@@ -3,19 +3,35 @@
     python benchmarks/results.py collect runs/la2018-small
     python benchmarks/results.py page > docs/results.md
 
-`collect` copies each run's scores.csv, the few facts that name it, and the last row of its log, without any path, to
-benchmarks/results/PROTOCOL/RUN/. `page` writes the tables from those; the reading in words stands in
-benchmarks/results/PROTOCOL/reading.md and is copied in.
+`collect` copies each run's scores (scores.csv, or scores-GROUP.csv for each group of held-out cases), the few facts
+that name it, and the last row of its log, without any path, to benchmarks/results/PROTOCOL/RUN/. `page` writes the
+tables from those, each group by itself; the reading in words stands in benchmarks/results/PROTOCOL/reading.md and is
+copied in.
 """
 
 import csv
 import json
 import shutil
 import sys
-import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
-from semivox.tables import headline, markdown_table, sentence, summary_tables
+from semivox.comparison import Comparison, compare_all
+from semivox.curves import COLLAPSE
+from semivox.frequency import class_shares
+from semivox.protocols import Protocol, read_protocol, with_group
+from semivox.scores import group_scores, read_scores
+from semivox.tables import (
+    Tables,
+    find_controls,
+    headline,
+    markdown_table,
+    metric_name,
+    p_text,
+    score_text,
+    sentence,
+    summary_tables,
+)
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -29,41 +45,84 @@ TABLES = {
 
 def collect(runs: Path) -> None:
     """Copy the scores of a protocol's finished runs."""
-    for scores in sorted(runs.glob("*/scores.csv")):
+    for scores in sorted(runs.glob("*/scores*.csv")):
         target = RESULTS / runs.name / scores.parent.name
         target.mkdir(parents=True, exist_ok=True)
-        shutil.copy(scores, target / "scores.csv")
+        shutil.copy(scores, target / scores.name)
         facts = json.loads(scores.with_suffix(".json").read_text())
         prediction = facts["prediction"]
         kept = {key: prediction[key] for key in ("method", "group", "seed", "split", "weights", "options", "versions")}
         own = {key: facts[key] for key in ("unit", "tolerance", "hd95", "scored")}
-        (target / "scores.json").write_text(json.dumps({**own, "prediction": kept}, indent=1) + "\n")
+        (target / f"{scores.stem}.json").write_text(json.dumps({**own, "prediction": kept}, indent=1) + "\n")
         rows = (scores.parent / "run" / "log.jsonl").read_text().splitlines()
         (target / "last_row.json").write_text(rows[-1] + "\n")
-        print(target)
+        print(target / scores.name)
 
 
 def page() -> str:
     """Return docs/results.md."""
     lines = ["# Results", "", "Made by `python benchmarks/results.py page` from `benchmarks/results`.", ""]
     lines += [(RESULTS / "reading.md").read_text().strip(), ""]
-    for protocol in sorted(path for path in RESULTS.iterdir() if path.is_dir()):
-        file = HERE / f"{protocol.name}.toml"
-        title = tomllib.loads(file.read_text())["bench"]["title"]
-        tables = summary_tables(sorted(protocol.glob("*/scores.csv")))
-        lines += [f"## {title}", "", f"`semivox bench benchmarks/{file.name}`", "", headline(tables), ""]
-        lines += [markdown_table(tables)]
-        for label in tables.labels if len(tables.labels) > 1 else ():
-            lines += [f"Class {label}:", "", markdown_table(tables, label=label)]
-        lines += [f"- {sentence(c)}" for c in tables.comparisons if (c.metric, c.label) == (tables.metrics[0], None)]
-        lines += [f"- {note}" for note in tables.notes]
-        lines += ["", collapse_table(protocol)]
-        reading = protocol / "reading.md"
+    for folder in sorted(path for path in RESULTS.iterdir() if path.is_dir()):
+        file = HERE / f"{folder.name}.toml"
+        protocol = read_protocol(file)
+        lines += [f"## {protocol.title}", "", f"`semivox bench benchmarks/{file.name}`", ""]
+        for group in protocol.groups:
+            lines += [f"### Scored on {group}", ""] if group else []
+            lines += scored(sorted(folder.glob(with_group("*/scores", group, ".csv"))), protocol)
+        lines += [collapse_table(folder)]
+        reading = folder / "reading.md"
         lines += [reading.read_text().strip(), ""] if reading.exists() else []
     lines += ["## What a step costs, and which term trains", ""]
-    for file, words in TABLES.items():
-        lines += [words, "", table(RESULTS / file), ""]
+    for name, words in TABLES.items():
+        lines += [words, "", table(RESULTS / name), ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def scored(files: Sequence[Path], protocol: Protocol) -> list[str]:
+    """Return the lines on one group of held-out cases: all classes, each class, differences from controls."""
+    tables = summary_tables(files, control=protocol.control)
+    lines = [headline(tables), "", markdown_table(tables)]
+    if len(tables.labels) > 1:
+        lines += ["Dice by class, with its share of the foreground, the rarest first:", "", tail_table(tables, files)]
+        for label in tables.labels:
+            few = [name for name in tables.metrics if name.startswith(("dice", "hd95"))]
+            lines += [f"Class {label}:", "", markdown_table(tables, label=label, metrics=few)]
+    if protocol.further_controls:
+        name = metric_name(tables.metrics[0])
+        lines += [f"Paired difference of {name} from further controls, with its 95 % interval and Holm's p:", ""]
+        lines += [controls_table(tables, files, protocol.further_controls), ""]
+    lines += [f"- {sentence(c)}" for c in tables.comparisons if (c.metric, c.label) == (tables.metrics[0], None)]
+    return [*lines, *(f"- {note}" for note in tables.notes), ""]
+
+
+def controls_table(tables: Tables, files: Sequence[Path], controls: Sequence[str]) -> str:
+    """Return the differences of all groups from several controls as a Markdown table, a column per control."""
+    by_name = {group.name: group for group in group_scores([read_scores(file) for file in files])}
+    columns = []
+    for control in controls:
+        pairs = [(by_name[name], by_name[other]) for name, other in find_controls([*by_name.values()], control).items()]
+        columns.append({c.group: difference_text(c) for c in compare_all(pairs, tables.metrics[0])})
+    lines = [["Method", *(f"minus {control}" for control in controls)], ["---", *["---:"] * len(controls)]]
+    lines += [[name, *(found.get(name, "–") for found in columns)] for name in tables.groups]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def difference_text(c: Comparison) -> str:
+    """Return a paired difference with its interval and corrected p."""
+    value, low, high = (score_text(v, c.metric, signed=True) for v in (c.difference, c.low, c.high))
+    return f"{value} [{low}, {high}], {p_text(c.p_holm)}"
+
+
+def tail_table(tables: Tables, files: Sequence[Path]) -> str:
+    """Return the Dice of each class as a Markdown table, the rarest class first."""
+    shares = class_shares(files)
+    head = ["Method", *(f"{label} ({100 * share:.1f} %)" for label, share in shares.items())]
+    lines = [head, ["---", *["---:"] * len(shares)]]
+    for group in tables.groups:
+        means = [tables.summary(group, tables.metrics[0], label).mean for label in shares]
+        lines.append([group, *(score_text(mean, tables.metrics[0]) for mean in means)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def table(file: Path) -> str:
@@ -73,17 +132,19 @@ def table(file: Path) -> str:
 
 
 def collapse_table(protocol: Path) -> str:
-    """Return what the last log row of each contrastive run says of collapse, or nothing."""
-    rows = []
+    """Return what the last log row of each contrastive run says of collapse and banks, or nothing."""
+    by_names: dict[tuple[str, ...], list[str]] = {}
     for file in sorted(protocol.glob("*/last_row.json")):
         shown = json.loads(file.read_text())["shown"]
-        if "slice_rank" in shown:
-            names = ("slice_variance", "slice_rank", "bottleneck_variance", "bottleneck_rank")
-            rows.append(f"| {file.parent.name} | {' | '.join(f'{shown[name]:.4g}' for name in names)} |")
-    if not rows:
-        return ""
-    head = "| Run, last batch | Slice variance | Slice rank | Bottleneck variance | Bottleneck rank |"
-    return "\n".join([head, "|---|---:|---:|---:|---:|", *rows, ""])
+        names = tuple(name for name in shown if name.rpartition("_")[2] in COLLAPSE)
+        if names:
+            cells = " | ".join(f"{shown[name]:.4g}" for name in names)
+            by_names.setdefault(names, []).append(f"| {file.parent.name} | {cells} |")
+    lines = []
+    for names, rows in by_names.items():
+        head = " | ".join(name.replace("_", " ").capitalize() for name in names)
+        lines += [f"| Run, last batch | {head} |", "|---" + "|---:" * len(names) + "|", *rows, ""]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
