@@ -15,7 +15,8 @@ Differs from the paper:
   Relations. KL from the teacher's to the student's distribution, as released; the paper prints the other direction. An
   image is compared window by window with the same window of earlier images. Both views share one geometry.
   Embeddings. A pyramid of all decoder features at a quarter of the resolution, with a norm and ReLUs where the released
-  heads are linear; 256 channels in 2D and 64 in 3D, against 512 printed and 496 and 16 released.
+  heads are linear; 128 channels in 2D and 64 in 3D, against 512 printed and 496 and 16 released. Only drawn pixels
+  are embedded; the predictor follows the pooling where an image is embedded.
   The teacher is in evaluation mode unless `teacher_mode` says "train"; its decay starts as min(1 - 1 / (step + 1),
   .99). Mixing pastes rectangles through all slices of a volume, 10 of them in the released code.
   The supervised loss is CE + Dice over foreground classes. The student predicts.
@@ -64,7 +65,7 @@ class Config(MethodConfig):
     """pixels of every class that are asked for in a step; as many are remembered."""
     keys: int = Field(512, ge=1)
     """negatives of each anchor."""
-    bank: int = Field(2048, ge=1)
+    bank: int = Field(1024, ge=1)
     """pixels of every class that are remembered."""
     memory: int = Field(36, ge=1)
     """images that are remembered."""
@@ -73,7 +74,7 @@ class Config(MethodConfig):
     tau: float = Field(0.5, gt=0)
     """temperature of the contrast."""
     width: int | None = Field(None, ge=1)
-    """channels of a pixel's embedding; None: 256 in 2D, 64 in 3D."""
+    """length of a pixel's embedding; None: 128 in 2D, 64 in 3D."""
     latent: int | None = Field(None, ge=1)
     """length of an image's embedding in the first stage; None: 512 in 2D, 128 in 3D."""
     alpha: float = Field(0.2, ge=0, le=1)
@@ -128,7 +129,7 @@ class ARCO(Method):
             draws = Draws(
                 config.sampler, config.anchors, config.keys, config.negative_source, config.negatives, config.tau
             )
-            head = PixelHead(self.student, config.width or (256 if flat else 64))
+            head = PixelHead(self.student, config.width or (128 if flat else 64))
             self.anatomy = Anatomy(head, make_net.classes, draws, bank=config.bank, memory=config.memory)
 
     @classmethod

@@ -19,9 +19,9 @@ WINDOW = {2: 8, 3: 4}
 
 
 class PixelHead(nn.Module):
-    """A feature pyramid: all of a decoder's features, brought to one grid, summed, normalised and embedded.
+    """A feature pyramid: all of a decoder's features, brought to one grid, summed and normalised; and its embedding.
 
-    The predictor that only the student passes through is a part of it.
+    The map has few channels. `embed` makes long vectors of it, of those pixels only that are drawn.
 
     Attributes:
         dims: 2 or 3 spatial axes.
@@ -37,17 +37,12 @@ class PixelHead(nn.Module):
         self.ratios = [tuple(a // b for a, b in zip(self.strides, fine, strict=True)) for fine in strides]
         self.narrow = nn.ModuleList(conv_head(net.dims, channels, hidden) for channels in net.decoded_widths)
         self.norm = make_norm(net.dims, net.norm, hidden)
-        self.out = conv_head(net.dims, hidden, width)
-        self.predictor = conv_mlp(net.dims, width, width, width)
+        self.out = nn.Linear(hidden, width)
+        self.predictor = mlp(width, width, width)
         self.mode, self.pool = ("bilinear", F.avg_pool2d) if net.dims == 2 else ("trilinear", F.avg_pool3d)
 
-    def forward(self, features: Sequence[Tensor], *, predict: bool) -> Tensor:
-        """Return embeddings (B, D, *grid) of a decoder's features, coarse to fine.
-
-        Args:
-            features: `Decoded.features`.
-            predict: whether the predictor follows, as it does for the student.
-        """
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Return the map (B, hidden, *grid) of a decoder's features, `Decoded.features`."""
         size = features[self.index].shape[2:]
         total = torch.zeros((), device=features[0].device)
         for feature, narrow, ratio in zip(features, self.narrow, self.ratios, strict=True):
@@ -55,7 +50,18 @@ class PixelHead(nn.Module):
                 total = total + narrow(self.pool(feature, ratio))
             else:
                 total = total + F.interpolate(narrow(feature), size=size, mode=self.mode, align_corners=False)
-        r: Tensor = self.out(F.relu(self.norm(total)))
+        return F.relu(self.norm(total))
+
+    def embed(self, pixels: Tensor, *, predict: bool) -> Tensor:
+        """Return embeddings (..., D) of pixels (..., hidden) of the map.
+
+        Affine unless predicted: the embedding of a mean of pixels is the mean of their embeddings.
+
+        Args:
+            pixels: from the map.
+            predict: whether the predictor follows, as it does for the student.
+        """
+        r: Tensor = self.out(pixels)
         return self.predictor(r) if predict else r
 
 

@@ -137,22 +137,34 @@ class Anatomy(nn.Module):
             mirror: what pairs of "sag" are opposite in, the list of their stratum or the cell.
             neighbours: images that each image moves to.
         """
-        r_s = torch.cat([self.student(part.student.features, predict=True) for part in parts])
+        h_s = torch.cat([self.student(part.student.features) for part in parts])
         with torch.no_grad():
-            r_t = torch.cat([self.teacher(part.teacher.features, predict=False) for part in parts])
+            h_t = torch.cat([self.teacher(part.teacher.features) for part in parts])
         roles = (torch.cat([getattr(part, role) for part in parts]) for role in ("anchors", "prototypes", "keys"))
         anchors, prototypes, keys = (role.flatten() for role in roles)
-        size, device = r_s.shape[2:], r_s.device
-        cells = grid_cells(len(r_s), size, grid, device=device).flatten()
-        mirrors = cell_mirrors(len(r_s), size, grid, device=device).flatten() if mirror == "space" else None
-        pixels = Pixels(_listed(r_s), _listed(r_t), anchors, prototypes, keys, cells, mirrors)
-        contrast = anatomical_contrast(pixels, self.banks, self.draws, generator)
+        size, device = h_s.shape[2:], h_s.device
+        cells = grid_cells(len(h_s), size, grid, device=device).flatten()
+        mirrors = cell_mirrors(len(h_s), size, grid, device=device).flatten() if mirror == "space" else None
+        pixels = Pixels(_listed(h_s), _listed(h_t), anchors, prototypes, keys, cells, mirrors)
+        contrast = anatomical_contrast(
+            pixels, self.banks, self.draws, generator, embed_s=self._embed_s, embed_t=self._embed_t
+        )
         valid = strided(torch.cat([part.valid for part in parts]), self.student.strides)
-        z_s, z_t = (masked_pool(r, valid, self.side).flatten(1) for r in (r_s, r_t))
+        z_s, z_t = (
+            embed(masked_pool(h, valid, self.side).movedim(1, -1)).flatten(1)
+            for embed, h in ((self._embed_s, h_s), (self._embed_t, h_t))
+        )
         held = valid.flatten(1).any(1)
         near = nearest_neighbours(z_s, z_t, self.images.rows, self.images.filled, held, neighbours=neighbours)
         self._newest = contrast, z_t, held
         return contrast, near
+
+    def _embed_s(self, pixels: Tensor) -> Tensor:
+        return self.student.embed(pixels, predict=True)
+
+    @torch.no_grad()
+    def _embed_t(self, pixels: Tensor) -> Tensor:
+        return self.teacher.embed(pixels, predict=False)
 
     def after_step(self, decay: float) -> None:
         """Move the teacher and remember the step's pixels and images."""
@@ -164,6 +176,6 @@ class Anatomy(nn.Module):
         self._newest = None
 
 
-def _listed(r: Tensor) -> Tensor:
-    """Return the pixels (B * positions, D) of embeddings (B, D, *grid)."""
-    return r.flatten(2).transpose(1, 2).flatten(0, 1)
+def _listed(h: Tensor) -> Tensor:
+    """Return the pixels (B * positions, C) of a map (B, C, *grid)."""
+    return h.flatten(2).transpose(1, 2).flatten(0, 1)

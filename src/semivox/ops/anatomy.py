@@ -4,6 +4,7 @@ The contrast of MONA and ARCO (You et al., arXiv:2209.13476 and NeurIPS 2023, ar
 `semivox.ops.sampling`, `semivox.ops.contrast` and `semivox.ops.queue`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -19,8 +20,8 @@ class Pixels(NamedTuple):
     """The pixels of a batch, in one list of N. Class ids are 0 ... K - 1, and K for pixels that have no part in it.
 
     Attributes:
-        student: (N, D) embeddings that learn.
-        teacher: (N, D) embeddings that they are compared with, without gradient.
+        student: (N, H) features that learn.
+        teacher: (N, H) features that they are compared with, without gradient.
         anchors: (N,) int64: of which class a pixel may be drawn as a query.
         prototypes: (N,) int64: to which class's mean it counts.
         keys: (N,) int64: as which class's negative it is remembered.
@@ -87,7 +88,15 @@ class Draws:
     tau: float
 
 
-def anatomical_contrast(pixels: Pixels, banks: ClassBanks, draws: Draws, generator: torch.Generator) -> Contrast:
+def anatomical_contrast(
+    pixels: Pixels,
+    banks: ClassBanks,
+    draws: Draws,
+    generator: torch.Generator,
+    *,
+    embed_s: Callable[[Tensor], Tensor],
+    embed_t: Callable[[Tensor], Tensor],
+) -> Contrast:
     """Return the contrast of anchors drawn from every class with its prototype and with drawn negatives.
 
     Args:
@@ -95,15 +104,17 @@ def anatomical_contrast(pixels: Pixels, banks: ClassBanks, draws: Draws, generat
         banks: features of earlier steps.
         draws: what is drawn, and how.
         generator: decides all draws.
+        embed_s: from student features (..., H) to embeddings (..., D); applied to the anchors that are drawn.
+        embed_t: the same for the teacher's, affine: a prototype is the embedding of the class's mean feature.
     """
     classes = len(banks.written)
     options: dict[str, Any] = {"scheme": draws.scheme, "generator": generator}
     pool = Pool(pixels.anchors, pixels.cells, classes=classes)
     drawn, asked = pool.draw(draws.anchors, mirrors=pixels.mirrors, **options)
-    positives = class_means(pixels.teacher, pixels.prototypes, classes)
+    positives = embed_t(class_means(pixels.teacher, pixels.prototypes, classes))
     here = Pool(pixels.keys, pixels.cells, classes=classes)
     newest, present = here.draw(draws.anchors, mirrors=pixels.mirrors, **options)
-    keys = Keys(pixels.teacher[newest], pixels.cells[newest], present[:, None].expand_as(newest))
+    keys = Keys(embed_t(pixels.teacher[newest]), pixels.cells[newest], present[:, None].expand_as(newest))
     count = draws.anchors * draws.negatives
     if draws.rule == "released" or (draws.source == "bank" and int((banks.written > 0).sum()) > 1):
         others = Pool(banks.class_ids, banks.cell_ids, classes=classes)
@@ -111,7 +122,7 @@ def anatomical_contrast(pixels: Pixels, banks: ClassBanks, draws: Draws, generat
         features = banks.features
     else:
         far, answered = here.draw(count, of="others", mirrors=pixels.mirrors, **options)
-        features = pixels.teacher
-    queries, valid = pixels.student[drawn], asked & answered
+        features = embed_t(pixels.teacher)
+    queries, valid = embed_s(pixels.student[drawn]), asked & answered
     negatives = far.reshape(classes, draws.anchors, draws.negatives)
     return Contrast(class_contrast(queries, positives, features, negatives, valid, draws.tau), keys, queries, valid)
