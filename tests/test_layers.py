@@ -95,7 +95,7 @@ def test_a_method_never_imports_another_method(file: Path) -> None:
         return
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("semivox.methods"):
-            assert node.module == "semivox.methods.base"
+            assert node.module.startswith("semivox.methods.base")
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SOURCE)))

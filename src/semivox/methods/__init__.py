@@ -10,9 +10,9 @@ from semivox.methods.base import Method
 
 
 def list_methods() -> tuple[str, ...]:
-    """Return the names of the methods in this package, in order."""
+    """Return the names of the methods in this package, in order; files called ``base*`` hold what several share."""
     names = (module.name for module in pkgutil.iter_modules(__path__))
-    return tuple(sorted(name for name in names if name != "base"))
+    return tuple(sorted(name for name in names if not name.startswith("base")))
 
 
 def method_module(name: str) -> ModuleType:

@@ -24,238 +24,33 @@ Shapes: B images, C channels, K classes, X Y Z voxels, N pixels of the coarser g
 labelled, _u unlabelled; _s student, _t teacher; p probabilities; q pseudo label; r embeddings of pixels, z of images.
 """
 
-from typing import Literal, Self
+from typing import Literal
 
-import torch
-from pydantic import Field
-from torch import Tensor
-
-from semivox.errors import ConfigError
-from semivox.methods.base import Method, MethodConfig
-from semivox.nets.build import MakeNet
-from semivox.nets.embedding import PixelHead, RelationHead
-from semivox.nets.memory import Anatomy, Part, Relation
-from semivox.nets.net import Decoded
-from semivox.ops.anatomy import Draws
-from semivox.ops.contrast import effective_rank, mean_variance
-from semivox.ops.dice import dice_ce
-from semivox.ops.ema import ema_update, make_teacher
-from semivox.ops.mixing import box_masks, class_masks, mix, partner
-from semivox.ops.perturb import intensity
-from semivox.ops.ramps import warmup_decay
-from semivox.ops.slices import strided
-from semivox.ops.uncertainty import entropy, most_certain, pseudo_cross_entropy
-from semivox.types import Batch, Progress, Stage, Terms
+from semivox.methods.base_anatomical import AnatomicalConfig, AnatomicalMethod
+from semivox.ops.uncertainty import pseudo_cross_entropy
+from semivox.types import Batch, Progress, Terms
 
 
-class Config(MethodConfig):
+class Config(AnatomicalConfig):
     """ARCO's fields; the defaults are the paper's, and the released code's where the paper is silent."""
 
     sampler: Literal["naive", "sg", "sag"] = "sg"
     """how anchors, keys and negatives are drawn: independently, by strata, or by strata in mirrored pairs."""
-    grid: tuple[int, ...] | None = None
-    """cells of the sampling grid along each axis of an image; None: 4 x 4, and 2 across the slices of a volume."""
-    mirror: Literal["rank", "space"] = "rank"
-    """what the pairs of "sag" are opposite in: the list of their stratum, or the cell, as the paper draws it."""
-    negatives: Literal["paper", "released"] = "paper"
-    """a class's negatives: the features of all other classes, or what the released code lets into its bank."""
-    negative_source: Literal["bank", "batch"] = "bank"
-    """negatives of earlier steps, every other class alike, or uniformly from this step's pixels of other classes."""
-    anchors: int = Field(256, ge=1)
-    """pixels of every class that are asked for in a step; as many are remembered."""
-    keys: int = Field(512, ge=1)
-    """negatives of each anchor."""
-    bank: int = Field(1024, ge=1)
-    """pixels of every class that are remembered."""
-    memory: int = Field(36, ge=1)
-    """images that are remembered."""
-    neighbours: int = Field(5, ge=1)
-    """remembered images that each image moves to."""
-    tau: float = Field(0.5, gt=0)
-    """temperature of the contrast."""
-    width: int | None = Field(None, ge=1)
-    """length of a pixel's embedding; None: 128 in 2D, 64 in 3D."""
-    latent: int | None = Field(None, ge=1)
-    """length of an image's embedding in the first stage; None: 512 in 2D, 128 in 3D."""
-    alpha: float = Field(0.2, ge=0, le=1)
-    """part of the unlabelled pixels, those of lowest entropy, that may be anchors; it falls to 0 along the stage."""
-    anchor_above: float = Field(0.3, ge=0, le=1)
-    """the teacher's probability of its class above which a pixel may be an anchor."""
-    anchor_below: float = Field(1.0, ge=0, le=1)
-    """and up to which: below 1 only hard pixels are anchors (.97 in ReCo's protocols)."""
-    confidence: float = Field(0.97, ge=0, le=1)
-    """the teacher's probability from which a pseudo label counts as sure."""
-    mix: Literal["none", "box", "class"] = "box"
-    """unlabelled images get parts of each other: rectangles (CutMix), or classes (ClassMix)."""
-    weight_global: float = Field(1.0, ge=0)
-    """first stage: on the relations of images."""
-    weight_local: float = Field(1.0, ge=0)
-    """first stage: on the relations of windows."""
-    tau_student: float = Field(0.1, gt=0)
-    """first stage: temperature of the student's relations."""
-    tau_teacher: float = Field(0.01, gt=0)
-    """first stage: temperature of the teacher's."""
-    weight_contrast: float = Field(0.01, ge=0)
-    """lambda_1, on the contrast of pixels."""
-    weight_unsupervised: float = Field(1.0, ge=0)
-    """lambda_2, on the cross-entropy against pseudo labels."""
-    weight_neighbours: float = Field(1.0, ge=0)
-    """lambda_3, on the distance to the nearest neighbours."""
-    ema_decay: float = Field(0.99, ge=0, lt=1)
-    """decay of the teacher and its heads."""
-    teacher_mode: Literal["train", "eval"] = "eval"
-    """whether the teacher's dropout is on, as released."""
 
 
-class ARCO(Method):
+class ARCO(AnatomicalMethod):
     """L_pre = L_sup + L_global + L_local, then L = L_sup + lambda_1 L_contrast + lambda_2 L_unsup + lambda_3 L_nn."""
 
     config: Config
 
-    def __init__(self, make_net: MakeNet, config: Config) -> None:
-        super().__init__(make_net, config)
-        if config.neighbours > config.memory:
-            raise ConfigError(
-                f"method.neighbours = {config.neighbours}, but method.memory = {config.memory} images are remembered: "
-                "take fewer neighbours or remember more"
-            )
-        flat = make_net.dims == 2
-        self.student = make_net()
-        self.teacher = make_teacher(self.student)
-        with make_net.seeded("relation"):
-            latent = config.latent or (512 if flat else 128)
-            self.relation = Relation(RelationHead(self.student, latent), config.memory)
-        with make_net.seeded("anatomy"):
-            draws = Draws(
-                config.sampler, config.anchors, config.keys, config.negative_source, config.negatives, config.tau
-            )
-            head = PixelHead(self.student, config.width or (128 if flat else 64))
-            self.anatomy = Anatomy(head, make_net.classes, draws, bank=config.bank, memory=config.memory)
-
-    @classmethod
-    def stages(cls, config: MethodConfig) -> tuple[Stage, ...]:
-        """Return relational pre-training and anatomical contrastive fine-tuning."""
-        return (
-            Stage("pretrain", trains=("student", "relation.student")),
-            Stage("finetune", trains=("student", "anatomy.student")),
-        )
-
-    def forward(self, batch: Batch, progress: Progress) -> Terms:
-        """Return the terms of the stage."""
-        view = self.augment(batch, progress)
-        return self._pretrain(view, progress) if progress.stage == "pretrain" else self._finetune(view, progress)
-
-    def _pretrain(self, view: Batch, progress: Progress) -> Terms:
-        config = self.config
-        terms = Terms({"supervised": 2 * dice_ce(self.student(view.image_l), view.label_l, view.valid_l)})
-        if view.image_u is None or view.valid_u is None:
-            # Under DDP each step waits for a gradient of every weight that learns, and nothing else reaches this head.
-            nothing = 0 * sum(weight.sum() for weight in self.relation.student.parameters())
-            terms.losses["supervised"] = terms.losses["supervised"] + nothing
-            return terms
-        x_s, x_t = (
-            intensity(view.image_u, progress.generator(f"view_{net}"), "weak", valid=view.valid_u)
-            for net in ("student", "teacher")
-        )
-        features = self.student.encode(x_s)
-        student = features, self.student.decode(features)
-        with torch.no_grad():
-            features = self.teacher.encode(x_t)
-            teacher = features, self.teacher.decode(features)
-        of_images, of_windows = self.relation.losses(
-            student, teacher, view.valid_u, tau_s=config.tau_student, tau_t=config.tau_teacher
-        )
-        terms.losses["global"] = config.weight_global * of_images
-        terms.losses["local"] = config.weight_local * of_windows
-        return terms
-
     def _finetune(self, view: Batch, progress: Progress) -> Terms:
-        config = self.config
-        s_l = self.student.decode(self.student.encode(view.image_l))
-        terms = Terms({"supervised": 2 * dice_ce(s_l.logits, view.label_l, view.valid_l)})
-        with torch.no_grad():
-            t_l = self.teacher.decode(self.teacher.encode(view.image_l))
-            parts = [self._part(s_l, t_l, view.label_l, view.valid_l, progress, labelled=True)]
+        terms, labelled = self._labelled(view, progress)
+        parts = [labelled]
         if view.image_u is not None and view.valid_u is not None:
             image, q, confidence, valid = self._mixed(view.image_u, view.valid_u, view.slice_axis, progress)
-            s_u = self.student.decode(self.student.encode(image))
-            with torch.no_grad():
-                t_u = self.teacher.decode(self.teacher.encode(image))
-                parts.append(self._part(s_u, t_u, q, valid, progress, labelled=False))
-            unsupervised = pseudo_cross_entropy(s_u.logits, q, confidence, config.confidence, valid)
-            terms.losses["unsupervised"] = config.weight_unsupervised * unsupervised
-        contrast, near = self.anatomy.losses(
-            parts,
-            progress.generator("pixels"),
-            grid=config.grid or _default_grid(view),
-            mirror=config.mirror,
-            neighbours=config.neighbours,
-        )
-        terms.losses["contrast"] = config.weight_contrast * contrast.loss
-        terms.losses["neighbours"] = config.weight_neighbours * near
-        if progress.logged:
-            for k, fill in enumerate(self.anatomy.banks.fill):
-                found = contrast.queries[k] if contrast.valid[k] else contrast.queries[k, :0]
-                terms.shown |= {f"class{k}_variance": mean_variance(found), f"class{k}_rank": effective_rank(found)}
-                terms.shown[f"class{k}_fill"] = fill
+            unlabelled = self._part(image, q, valid, progress, labelled=False)
+            parts.append(unlabelled)
+            error = pseudo_cross_entropy(unlabelled.student.logits, q, confidence, self.config.confidence, valid)
+            terms.losses["unsupervised"] = self.config.weight_unsupervised * error
+        self._contrast(terms, parts, view, progress)
         return terms
-
-    @torch.no_grad()
-    def _mixed(
-        self, image: Tensor, valid: Tensor, slice_axis: int, progress: Progress
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return unlabelled images, pseudo labels, their confidence and validity, mixed with their partners'."""
-        confidence, q = self.teacher(image).float().softmax(1).max(1)
-        generator = progress.generator("mix")
-        if self.config.mix == "none":
-            return image, q, confidence, valid
-        if self.config.mix == "box":
-            mask = box_masks(q.shape, generator, slice_axis=slice_axis)
-        else:
-            mask = class_masks(partner(q), self.student.classes, generator)
-        mask = mask & partner(valid)
-        return mix(image, mask), mix(q, mask), mix(confidence, mask), mix(valid, mask)
-
-    def _part(
-        self, student: Decoded, teacher: Decoded, label: Tensor, valid: Tensor, progress: Progress, *, labelled: bool
-    ) -> Part:
-        """Return images with the roles of their pixels: labelled ones are sure, of the others the most certain."""
-        config, classes = self.config, self.student.classes
-        strides = self.anatomy.student.strides
-        y, on, logits_s, logits_t = (strided(x, strides) for x in (label, valid, student.logits, teacher.logits))
-        p_t = logits_t.float().softmax(1)
-        p_own = p_t.gather(1, y.unsqueeze(1)).squeeze(1)
-        share = config.alpha * (1 - progress.fraction)
-        doubt = entropy(logits_s.detach().float().softmax(1))
-        sure = on if labelled else most_certain(doubt, share, on)
-        asked = sure & (p_own > config.anchor_above) & (p_own <= config.anchor_below)
-        kept = on
-        if config.negatives == "released":
-            rank = (p_t > p_own.unsqueeze(1)).sum(1)  # 0: the teacher's first choice
-            kept = most_certain(-doubt, share, on) & (p_own < 0.97) & (rank >= 3)
-            kept = kept & (not labelled)
-        none = torch.full_like(y, classes)
-        return Part(student, teacher, valid, *(torch.where(mask, y, none) for mask in (asked, sure, kept)))
-
-    def after_step(self, progress: Progress) -> None:
-        """Move the teachers and remember the step."""
-        decay = warmup_decay(progress.step, self.config.ema_decay)
-        ema_update(self.teacher, self.student, decay)
-        (self.relation if progress.stage == "pretrain" else self.anatomy).after_step(decay)
-
-    def train(self, mode: bool = True) -> Self:
-        """Set the mode, save that a teacher in mode "eval" stays there."""
-        super().train(mode)
-        if self.config.teacher_mode == "eval":
-            self.teacher.eval()
-        return self
-
-    def predict(self, image: Tensor) -> Tensor:
-        """Return the student's class probabilities (B, K, X, Y, Z)."""
-        return self.student(image).softmax(1)
-
-
-def _default_grid(view: Batch) -> tuple[int, ...]:
-    """Return the paper's 4 x 4 cells per slice, with 2 across the slices of a volume."""
-    dims = view.image_l.ndim - 2
-    return tuple(2 if dims == 3 and axis == view.slice_axis else 4 for axis in range(dims))
