@@ -93,7 +93,7 @@ def scored(files: Sequence[Path], protocol: Protocol) -> list[str]:
         lines += [f"Paired difference of {name} from further controls, with its 95 % interval and Holm's p:", ""]
         lines += [controls_table(tables, files, protocol.further_controls), ""]
     lines += [f"- {sentence(c)}" for c in tables.comparisons if (c.metric, c.label) == (tables.metrics[0], None)]
-    return [*lines, *(f"- {note}" for note in tables.notes), ""]
+    return [*lines, *(f"- {note}" for note in (*tables.notes, *protocol.notes)), ""]
 
 
 def controls_table(tables: Tables, files: Sequence[Path], controls: Sequence[str]) -> str:

@@ -105,6 +105,55 @@ def test_a_mask_on_another_grid_costs_its_picture_only(experiment, tmp_path):
     assert html.count('src="data:image/png') == 5
 
 
+def told_more(experiment):
+    """Give every run two classes of known size, and the logs of one method what tells of collapse."""
+    for path in experiment:
+        lines = path.read_text().splitlines()
+        rows = [f"{line},90" for line in lines[1:]] + [
+            f"{case},2,<vein>,{0.4 - 0.1 * ('ua_mt' in str(path))},9,0,10" for case in CASES
+        ]
+        path.write_text("\n".join([f"{lines[0]},truth_voxels", *rows]) + "\n")
+        if "ua_mt" in str(path):
+            log = path.parent / "run" / "log.jsonl"
+            log.write_text("".join(json.dumps({"step": n, "shown": {"class2_rank": 9.0 - n}}) + "\n" for n in range(5)))
+    return experiment
+
+
+def test_the_rarest_class_comes_first_with_its_share_and_difference(experiment, tmp_path):
+    html = read(write_report(told_more(experiment), tmp_path / "report.html"))
+    table = html.split("Dice by class frequency</caption>")[1].split("</table>")[0]
+    heads = re.findall(r'<th scope="col">([^>]*?)<br>(.*?)&nbsp;%', table)
+    assert heads == [("&lt;vein&gt;", "10.0"), ("atrium", "90.0")]
+    assert re.findall(r"<b>(.*?)</b>", table) == ["0.400", "0.690", "0.300", "0.740"]
+    assert "−0.100 [−0.100, −0.100]" in table
+    assert "do not say how large" in read(write_report(shrunk(experiment), tmp_path / "other.html"))
+
+
+def shrunk(experiment):
+    """Take the column of sizes away."""
+    for path in experiment:
+        path.write_text("\n".join(line.rpartition(",")[0] for line in path.read_text().splitlines()) + "\n")
+    return experiment
+
+
+def test_collapse_has_a_section_where_a_log_tells_of_it_and_none_elsewhere(experiment, tmp_path):
+    assert 'id="collapse"' not in read(write_report(experiment, tmp_path / "before.html"))
+    html = read(write_report(told_more(experiment), tmp_path / "after.html"))
+    section = html.split('id="collapse"')[1].split("</section>")[0]
+    assert "effective rank of the features" in section
+    assert html.count('href="#collapse"') == 1
+
+
+def test_further_controls_and_notes_are_told(experiment, tmp_path):
+    further, notes = ("ua_mt", "nobody"), ("Scans <of> a patient are alike.",)
+    html = read(write_report(experiment, tmp_path / "report.html", further_controls=further, notes=notes))
+    section = html.split("Against ua_mt</caption>")[1].split("</table>")[0]
+    assert '<th scope="row">supervised</th><td class="word">ua_mt</td>' in section
+    assert "−0.050" in section
+    assert "Nothing could be compared with nobody" in html
+    assert "Scans &lt;of&gt; a patient are alike." in html
+
+
 def test_the_same_scores_give_the_same_bytes(experiment, tmp_path):
     first = write_report(experiment, tmp_path / "a.html")
     assert read(first) == read(write_report(experiment, tmp_path / "b.html"))

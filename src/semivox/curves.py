@@ -95,7 +95,7 @@ def _draw_runs(
     style(axes, "y")
     axes.set_xlabel("step")
     if curves and curves[0]:
-        axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="upper right")
+        axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="best")
 
 
 def _names(logs: Mapping[str, Sequence[Log]], key: str) -> list[str]:
