@@ -15,6 +15,7 @@ from semivox.errors import ConfigError
 from semivox.methods import method_class, method_module
 from semivox.methods.base import Method, MethodConfig
 from semivox.nets.build import MakeNet
+from semivox.nets.pictures import WEIGHTS_FILE
 
 
 def make_method_config(config: Config) -> MethodConfig:
@@ -55,6 +56,12 @@ def make_method(config: Config, facts: Mapping[str, Any], *, stage: str = "train
     )
     method = method_class(method_module(config.method_name))(make_net, make_method_config(config))
     return as_channels_last(method)
+
+
+def without_first_weights(config: Config) -> Config:
+    """Return the config without the file of a net's first weights: trained ones take their place."""
+    options = {key: value for key, value in config.net.options.items() if key != WEIGHTS_FILE}
+    return config.model_copy(update={"net": config.net.model_copy(update={"options": options})})
 
 
 def as_channels_last(method: Method) -> Method:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from semivox.building import make_fabric, make_method
+from semivox.building import make_fabric, make_method, without_first_weights
 from semivox.data.preparation import prepare_image, restore_probabilities
 from semivox.data.recipe import Recipe
 from semivox.data.volume import Volume
@@ -59,7 +59,7 @@ class Predictor:
         # half precision is a GPU's: a run that trained with it predicts on a CPU too
         precision = "32" if self.run.config.precision == "32" else "auto"
         self.fabric = make_fabric(self.run.config.model_copy(update={"precision": precision}), device)
-        method = make_method(self.run.config, self.run.facts)
+        method = make_method(without_first_weights(self.run.config), self.run.facts)
         state = read_checkpoint(checkpoint)
         self.step = state["total_step"]
         self.steps = state.get("steps", self.step)

@@ -12,6 +12,7 @@ from semivox.errors import ConfigError, UnknownMethodError, nearest
 from semivox.nets.foreign import MonaiNet
 from semivox.nets.heads import NORMS, Norm
 from semivox.nets.net import Layout, Net
+from semivox.nets.pictures import NETS, PictureNet
 from semivox.nets.unet import UNet
 from semivox.nets.vnet import VNet
 from semivox.types import seed_from
@@ -22,8 +23,8 @@ MONAI = ("AttentionUnet", "BasicUNet", "SegResNet", "UNet", "VNet")
 
 
 def list_nets() -> tuple[str, ...]:
-    """Return the names of nets that need no options: ours, which give features, and MONAI's, which give logits."""
-    return (*OWN, *(f"monai:{name}" for name in MONAI))
+    """Return the names of nets that need no options: ours, MONAI's (logits alone), and those for pictures."""
+    return (*OWN, *(f"monai:{name}" for name in MONAI), *(f"smp:{name}" for name in NETS))
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class MakeNet:
     """A maker of nets of one kind and size; a method calls it once for each of its nets.
 
     Attributes:
-        name: one of `list_nets`, or ``monai:CLASS`` (``CLASS`` alone will do) for any net of MONAI.
+        name: one of `list_nets`, or ``monai:CLASS`` (``CLASS`` alone will do) for any net of MONAI; ``smp:NAME`` is a
+            net of segmentation-models-pytorch.
         dims: 2 or 3 spatial axes.
         channels: channels of the image.
         classes: K, background included.
@@ -42,7 +44,8 @@ class MakeNet:
         strides: downsampling between two levels, one tuple of `dims` numbers for each; None halves every axis.
         dropout: probability at the place where the net drops most.
         options: arguments of a MONAI net, which go before ours: it reads dims, channels and classes, and filters,
-            levels and strides where its class has them, but neither norm nor dropout. Our nets take none.
+            levels and strides where its class has them, but neither norm nor dropout; or of a net ``smp:NAME``, which
+            reads channels and classes alone. Our nets take none.
         patch: voxels of a crop along each spatial axis, for heads whose size depends on it; nets do not.
         seed: the run's seed.
         stage: the stage that starts from these weights.
@@ -71,8 +74,9 @@ class MakeNet:
             UnknownMethodError: no such net; the message names the nearest one.
             ConfigError: a value out of its range, or options for a net of ours.
         """
-        if self.name not in OWN and not self._monai_name:
-            raise UnknownMethodError(f"there is no net '{self.name}': {nearest(self.name, list_nets())}")
+        if self.name not in OWN and not self._monai_name and self._picture_name not in NETS:
+            known = [net for net in list_nets() if net.startswith("smp:") == self.name.startswith("smp:")]
+            raise UnknownMethodError(f"there is no net '{self.name}': {nearest(self.name, known)}")
         if self.options and self.name in OWN:
             raise ConfigError(f"net '{self.name}' takes no options, found {dict(self.options)}: remove net options")
         if self.norm not in NORMS:
@@ -91,7 +95,7 @@ class MakeNet:
             name: what the method calls the net.
 
         Raises:
-            ConfigError: a MONAI net is asked for several decoders or deep outputs, or its options are wrong.
+            ConfigError: a net of another package is asked for what it does not have, or its options are wrong.
         """
         if decoders < 1:
             raise ConfigError(f"decoders = {decoders}: a net has at least one decoder")
@@ -99,6 +103,8 @@ class MakeNet:
         with self.seeded(name), torch.device("cpu"):
             if self._monai_name:
                 return MonaiNet(self._monai_name, layout, dict(self.options or {}))
+            if self._picture_name:
+                return PictureNet(self._picture_name, layout, dict(self.options or {}))
             net = OWN[self.name](layout)
         self._initialise(net, name)
         return net
@@ -124,6 +130,10 @@ class MakeNet:
         # Every class name starts with a capital, none of our nets does: so a typing error imports no MONAI.
         name = self.name.removeprefix("monai:")
         return name if name != self.name or name[:1].isupper() else ""
+
+    @property
+    def _picture_name(self) -> str:
+        return self.name.removeprefix("smp:") if self.name.startswith("smp:") else ""
 
     def _layout(self, decoders: int, deep: bool) -> Layout:
         return Layout(
