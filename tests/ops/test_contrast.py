@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from semivox.ops.contrast import effective_rank, info_nce, mean_variance, pairwise_distillation
+from semivox.ops.contrast import (
+    class_contrast,
+    class_means,
+    effective_rank,
+    info_nce,
+    mean_variance,
+    pairwise_distillation,
+)
 
 
 def unit(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -120,3 +127,81 @@ def test_a_rank_that_is_not_defined_is_no_number_and_no_error(shape, value):
 def test_mean_variance_is_the_spread_of_rows():
     assert mean_variance(torch.tensor([[1.0, 5.0], [3.0, 5.0]])).item() == 0.5
     assert mean_variance(torch.zeros(0, 4)).isnan()
+
+
+# Pixels and prototypes of classes
+
+
+def test_the_mean_of_each_class_is_by_class_and_zero_of_an_absent_one():
+    features = torch.tensor([[1.0, 0.0], [3.0, 2.0], [5.0, 5.0], [7.0, 7.0]])
+    means = class_means(features, torch.tensor([2, 2, 0, 3]), 3)  # 3 is no class
+    assert means.tolist() == [[5, 5], [0, 0], [2, 1]]
+    assert class_means(features, torch.full((4,), 3), 3).tolist() == [[0, 0]] * 3
+
+
+def test_means_of_many_pixels_are_single_precision_under_autocast():
+    features, class_ids = torch.rand(5000, 4), torch.arange(5000) % 2
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = class_means(features, class_ids, 2)
+    torch.testing.assert_close(inside, torch.stack([features[::2].mean(0), features[1::2].mean(0)]))
+    halves = class_means(features.bfloat16(), class_ids, 2)
+    torch.testing.assert_close(halves, features.bfloat16().float().reshape(-1, 2, 4).mean(0))
+
+
+def drawn(queries, keys, negatives, seed=0):
+    """Return queries (2, N, 5), positives (2, 5), keys (R, 5), of unit length, and drawn rows of them (2, N, M)."""
+    random = torch.Generator().manual_seed(seed)
+    rows = torch.randint(keys, (2, queries, negatives), generator=random)
+    return unit(2, queries, 5), unit(2, 5, seed=1), unit(keys, 5, seed=2), rows
+
+
+@pytest.mark.parametrize(("negatives", "value"), [(1, 0.126928), (512, 4.252653)])
+@pytest.mark.parametrize("key", [[0.0, 3.0], [0.0, 0.0]], ids=["orthogonal", "zero"])
+def test_a_query_at_its_prototype_with_orthogonal_or_zero_negatives(negatives, value, key):
+    """T8: log(1 + n e^-2)."""
+    query = torch.tensor([2.0, 0.0])
+    rows = torch.zeros(1, 1, negatives, dtype=torch.int64)
+    loss = class_contrast(query[None, None], query[None], torch.tensor([key]), rows, torch.tensor([True]), 0.5)
+    assert loss.item() == pytest.approx(value, abs=1e-6)
+    assert loss.item() == pytest.approx(math.log(1 + negatives * math.exp(-2)), rel=1e-6)
+
+
+def test_contrast_is_the_mean_over_queries_then_over_valid_classes():
+    q, p, k, rows = drawn(6, 9, 4)
+    each = [class_contrast(q[i : i + 1], p[i : i + 1], k, rows[i : i + 1], torch.tensor([True]), 0.5) for i in (0, 1)]
+    both = class_contrast(q, p, k, rows, torch.tensor([True, True]), 0.5)
+    torch.testing.assert_close(both, (each[0] + each[1]) / 2)
+    torch.testing.assert_close(class_contrast(q, p, k, rows, torch.tensor([False, True]), 0.5), each[1])
+    one = torch.tensor([True])
+    single = [class_contrast(q[:1, i : i + 1], p[:1], k, rows[:1, i : i + 1], one, 0.5) for i in range(6)]
+    torch.testing.assert_close(each[0], torch.stack(single).mean())
+
+
+def test_no_valid_class_gives_an_exact_zero_with_a_zero_gradient():
+    q, p, k, rows = drawn(6, 9, 4)
+    q = (q * torch.tensor([1.0, 0.0])[:, None, None]).requires_grad_()  # a class without pixels may be all zero
+    loss = class_contrast(q, p * 0, k * 0, rows, torch.tensor([False, False]), 0.5)
+    loss.backward()
+    assert loss == 0
+    assert torch.equal(q.grad, torch.zeros_like(q))
+
+
+def test_the_order_of_negatives_is_nothing_and_only_queries_get_a_gradient():
+    """T9."""
+    q, p, k, rows = drawn(6, 9, 4)
+    loss = class_contrast(q, p, k, rows, torch.tensor([True, True]), 0.5)
+    mixed = rows[..., torch.randperm(4)]
+    torch.testing.assert_close(class_contrast(q, p, k, mixed, torch.tensor([True, True]), 0.5), loss)
+    assert torch.autograd.gradcheck(
+        lambda x: class_contrast(x, p, k, rows, torch.tensor([True, True]), 0.5), q.requires_grad_()
+    )
+
+
+def test_one_product_and_a_gather_equal_the_cosines_of_gathered_features():
+    """T12."""
+    q, p, k, rows = (x if x.dtype == torch.int64 else x.float() for x in drawn(256, 50, 512))
+    positive = F.cosine_similarity(q, p[:, None], dim=-1)[..., None]
+    negative = F.cosine_similarity(q[:, :, None], k[rows], dim=-1)
+    expected = -(torch.cat([positive, negative], -1) / 0.5).log_softmax(-1)[..., 0].mean()
+    found = class_contrast(q, p, k, rows, torch.tensor([True, True]), 0.5)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)

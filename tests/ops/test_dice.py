@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from semivox.ops.dice import dice_ce, masked_cross_entropy, masked_mse, soft_dice_loss
+from semivox.ops.dice import dice_ce, masked_cross_entropy, masked_kl, masked_mse, soft_dice_loss
 
 
 def softmax_pair(*foreground: float) -> torch.Tensor:
@@ -61,6 +61,34 @@ def test_masked_mse_averages_over_valid_voxels_and_channels():
     valid = torch.tensor([[True, True, False]])
     assert masked_mse(p, q, valid).item() == pytest.approx((1 + 4 + 9 + 0) / 4)
     assert masked_mse(p, q[..., :2].repeat(1, 1, 2)[..., :3]).item() == pytest.approx((1 + 4 + 1 + 9 + 0 + 9) / 6)
+
+
+def test_divergence_by_hand_and_zero_of_equal_predictions():
+    """T15, without a geometry."""
+    p = torch.tensor([0.5, 0.5])[None, :, None]
+    logits = torch.tensor([0.25, 0.75]).log()[None, :, None]
+    mask = torch.ones(1, 1, dtype=torch.bool)
+    assert masked_kl(p, logits, mask).item() == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(2 / 3))
+    assert masked_kl(torch.tensor([1.0, 0.0])[None, :, None], logits, mask).item() == pytest.approx(math.log(4))
+    logits, mask = torch.randn(2, 3, 4, 5), torch.ones(2, 4, 5, dtype=torch.bool)
+    assert masked_kl(logits.softmax(1), logits, mask).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_divergence_is_the_mean_of_each_image_and_an_image_without_voxels_counts_as_zero():
+    generator = torch.Generator().manual_seed(0)
+    p, logits = torch.rand(3, 2, 6, generator=generator).softmax(1), torch.randn(3, 2, 6, generator=generator)
+    mask = torch.zeros(3, 6, dtype=torch.bool)
+    mask[0, :2], mask[1, :5] = True, True
+    each = (p * (p.log() - logits.log_softmax(1))).sum(1)
+    torch.testing.assert_close(masked_kl(p, logits, mask), (each[0, :2].mean() + each[1, :5].mean()) / 3)
+    assert masked_kl(p, logits, torch.zeros_like(mask)) == 0  # T15: no number of an empty mask
+
+
+def test_no_gradient_of_the_divergence_flows_to_the_target():
+    p, logits = torch.rand(1, 2, 3).softmax(1).requires_grad_(), torch.randn(1, 2, 3, requires_grad=True)
+    masked_kl(p, logits, torch.ones(1, 3, dtype=torch.bool)).backward()
+    assert p.grad is None
+    torch.testing.assert_close(logits.grad, (logits.softmax(1) - p).detach() / 3)
 
 
 def test_a_crop_without_a_valid_voxel_gives_zero_and_no_gradient():

@@ -1,10 +1,10 @@
-"""Volumes as stacks of slices."""
+"""Volumes as stacks of slices, and other grids: coarser, finer, every n-th voxel."""
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from semivox.ops.slices import coarse_mask, pool_slices, stack_slices, valid_slices
+from semivox.ops.slices import coarse_mask, masked_pool, pool_slices, stack_slices, strided, valid_slices
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -55,3 +55,45 @@ def test_a_coarse_cell_is_valid_if_any_of_its_voxels_is():
     valid[0, 3, 0] = True
     assert coarse_mask(valid, torch.Size((2, 2))).tolist() == [[[False, False], [True, False]]]
     assert coarse_mask(valid[..., None].expand(1, 4, 4, 2), torch.Size((2, 2, 1))).sum() == 1
+
+
+POOLS = {2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"), [((12, 8), (3, 4)), ((5, 7), (8, 8)), ((8, 9, 10), (4, 4, 4)), ((6, 5, 1), (1, 1, 1))]
+)
+def test_with_all_voxels_valid_pooling_is_adaptive_average_pooling(shape, size):
+    x, valid = torch.randn(2, 3, *shape), torch.ones(2, *shape, dtype=torch.bool)
+    torch.testing.assert_close(masked_pool(x, valid, size), POOLS[len(shape)](x, size))
+
+
+def test_a_cell_is_the_mean_of_its_valid_voxels_and_zero_without_one():
+    x = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).reshape(1, 1, 1, 6)
+    valid = torch.tensor([True, True, False, True, False, False]).reshape(1, 1, 6)
+    assert masked_pool(x, valid, (1, 1)).item() == pytest.approx(7 / 3)
+    assert masked_pool(x, valid, (1, 3)).tolist() == [[[[1.5, 4, 0]]]]
+
+
+def test_what_is_not_valid_changes_no_cell_and_gets_no_gradient():
+    x, valid = torch.randn(2, 3, 8, 6, requires_grad=True), torch.rand(2, 8, 6) < 0.5
+    other = torch.where(valid.unsqueeze(1), x, 100)
+    pooled = masked_pool(x, valid, (3, 2))
+    assert torch.equal(masked_pool(other, valid, (3, 2)), pooled)
+    pooled.square().sum().backward()
+    assert not x.grad[~valid.unsqueeze(1).expand_as(x)].any()
+
+
+def test_masked_pooling_is_single_precision_under_autocast():
+    x, valid = torch.randn(2, 3, 8, 6), torch.rand(2, 8, 6) < 0.5
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = masked_pool(x, valid, (3, 2))
+    assert torch.equal(inside, masked_pool(x, valid, (3, 2)))
+
+
+def test_strides_take_the_middle_voxel_of_every_cell():
+    assert strided(torch.arange(12), (4,)).tolist() == [2, 6, 10]
+    assert strided(torch.arange(9), (3,)).tolist() == [1, 4, 7]
+    x = torch.arange(2 * 3 * 8 * 6 * 5).reshape(2, 3, 8, 6, 5)
+    assert torch.equal(strided(x, (4, 2, 1)), x[:, :, 2::4, 1::2])
+    assert torch.equal(strided(x, (1, 1, 1)), x)

@@ -11,8 +11,8 @@ from semivox.nets.net import Net
 from semivox.ops.slices import coarse_mask, masked_pool
 
 STRIDE = 4
-"""Pixels are embedded on the finest grid of the decoder that is at least this coarse in some axis: a map with hundreds
-of channels at full resolution would take gigabytes."""
+"""Pixels are embedded on the coarsest grid of the decoder with no more voxels than this to a side of a position: a map
+with hundreds of channels at full resolution would take gigabytes."""
 
 WINDOW = {2: 8, 3: 4}
 """Cells of a window's side; windows overlap by half, and an image is as long as four of them."""

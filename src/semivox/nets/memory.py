@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from semivox.nets.embedding import PixelHead, RelationHead
 from semivox.nets.net import Decoded, Features
-from semivox.ops.anatomy import Contrast, Draws, Pixels, anatomical_contrast
+from semivox.ops.anatomy import Contrast, Draws, Keys, Pixels, anatomical_contrast
 from semivox.ops.contrast import nearest_neighbours, relational_distillation
 from semivox.ops.ema import ema_update, make_teacher
 from semivox.ops.queue import ClassBanks, Queue, gathered
 from semivox.ops.sampling import cell_mirrors, grid_cells
-from semivox.ops.slices import masked_pool, strided
+from semivox.ops.slices import coarse_mask, masked_pool, strided
 
 SIDE = {2: 8, 3: 4}
 """Cells along each axis that an image's embedding is pooled to, before it is one vector."""
@@ -117,7 +117,7 @@ class Anatomy(nn.Module):
             self.banks.written += 1  # the row of zeros that the released banks start from
         self.side = (SIDE[head.dims],) * head.dims
         self.images = Queue(memory, head.width * SIDE[head.dims] ** head.dims)
-        self._newest: tuple[Contrast, Tensor, Tensor] | None = None
+        self._newest: tuple[Keys, Tensor, Tensor] | None = None
 
     def losses(
         self,
@@ -150,13 +150,15 @@ class Anatomy(nn.Module):
             pixels, self.banks, self.draws, generator, embed_s=self._embed_s, embed_t=self._embed_t
         )
         valid = strided(torch.cat([part.valid for part in parts]), self.student.strides)
+        # Zero where nothing is valid, lest images be alike by the embedding of nothing.
+        there = coarse_mask(valid, torch.Size(self.side)).unsqueeze(-1)
         z_s, z_t = (
-            embed(masked_pool(h, valid, self.side).movedim(1, -1)).flatten(1)
+            (embed(masked_pool(h, valid, self.side).movedim(1, -1)) * there).flatten(1)
             for embed, h in ((self._embed_s, h_s), (self._embed_t, h_t))
         )
         held = valid.flatten(1).any(1)
         near = nearest_neighbours(z_s, z_t, self.images.rows, self.images.filled, held, neighbours=neighbours)
-        self._newest = contrast, z_t, held
+        self._newest = contrast.keys, z_t, held
         return contrast, near
 
     def _embed_s(self, pixels: Tensor) -> Tensor:
@@ -170,8 +172,8 @@ class Anatomy(nn.Module):
         """Move the teacher and remember the step's pixels and images."""
         ema_update(self.teacher, self.student, decay)
         if self._newest is not None:
-            contrast, z, held = self._newest
-            contrast.keys.push(self.banks)
+            keys, z, held = self._newest
+            keys.push(self.banks)
             self.images.push(gathered(z), gathered(held))
         self._newest = None
 

@@ -70,8 +70,10 @@ def class_means(features: Tensor, class_ids: Tensor, classes: int) -> Tensor:
         class_ids: (N,) int64; ids outside 0 ... K - 1 do not count.
         classes: K.
     """
-    member = (class_ids == torch.arange(classes, device=class_ids.device)[:, None]).to(features.dtype)  # (K, N)
-    return member @ features / member.sum(1, keepdim=True).clamp(min=1)
+    with torch.autocast(features.device.type, enabled=False):
+        features = _full(features)
+        member = (class_ids == torch.arange(classes, device=class_ids.device)[:, None]).to(features.dtype)  # (K, N)
+        return member @ features / member.sum(1, keepdim=True).clamp(min=1)
 
 
 def class_contrast(
@@ -120,8 +122,9 @@ def relational_distillation(
     """
     with torch.autocast(z_s.device.type, enabled=False):
         u_s, u_t = (
-            (F.normalize(_full(z), dim=-1) @ F.normalize(_full(rows), dim=-1).mT / tau)
+            (F.normalize(_full(z), dim=-1) @ F.normalize(_full(rows), dim=-1).mT)
             .masked_fill(~filled, _NEVER)
+            .div(tau)
             .log_softmax(-1)
             for z, tau in ((z_s, tau_s), (z_t.detach(), tau_t))
         )

@@ -92,18 +92,18 @@ class ClassBanks(nn.Module):
 
         Of more than fit, the last stay.
         """
-        size = self.cells.shape[1]
-        features, cells, keep = features[:, -size:], cells[:, -size:], keep[:, -size:]
-        # Rows that are not kept take the places behind those that are, and write back what is there.
-        order = (~keep).int().argsort(dim=1, stable=True)
-        places = (self.written[:, None] + torch.arange(order.shape[1], device=order.device)) % size
+        size, kept = self.cells.shape[1], keep.sum(1, keepdim=True)
+        order = keep.int().argsort(dim=1, stable=True)[:, -size:]  # kept rows last
+        behind = torch.arange(-order.shape[1], 0, device=order.device)
+        # The last kept row comes to the newest place; rows that are not kept write back what is in the places before.
+        places = (self.written[:, None] + kept + behind) % size
         wanted = keep.gather(1, order)
         self.cells.scatter_(1, places, torch.where(wanted, cells.gather(1, order), self.cells.gather(1, places)))
         wide = (..., None)
         places, order = (index[wide].expand(-1, -1, self.rows.shape[2]) for index in (places, order))
         found = features.to(self.rows.dtype).gather(1, order)
         self.rows.scatter_(1, places, torch.where(wanted[wide], found, self.rows.gather(1, places)))
-        self.written += keep.sum(1)
+        self.written += kept[:, 0]
 
 
 def gathered(x: Tensor) -> Tensor:
@@ -113,6 +113,7 @@ def gathered(x: Tensor) -> Tensor:
     """
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return x
+    x = x.detach().contiguous()
     parts = [torch.empty_like(x) for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather(parts, x.detach().contiguous())
+    torch.distributed.all_gather(parts, x)
     return torch.cat(parts)

@@ -60,7 +60,7 @@ def draw(
     """Return `count` pixels drawn for each class, with replacement, each pixel of a class equally often on average.
 
     Consecutive draws lie in strata far apart, and a pair of SAG is two consecutive draws. So the draws may be cut into
-    runs, ``.unflatten(1, (256, 512))`` for 512 negatives of each of 256 anchors, and each run is spread over the strata.
+    runs, ``.unflatten(1, (256, 512))`` for 512 negatives of each of 256 anchors, and each run is spread over strata.
 
     Args:
         class_ids: (N,) integer class of every pixel; pixels whose class is not in 0 ... classes - 1 are never drawn.
@@ -103,6 +103,8 @@ class Pool:
         keys, self.order = (self.class_ids * self.cells).add_(cell_ids).sort(stable=True)
         edges = torch.searchsorted(keys, torch.arange(classes + 1, device=keys.device) * self.cells)
         self.starts, self.counts, self.total = edges[:-1, None], edges.diff()[:, None], edges[-1]
+        # Classes without a pixel come last where random numbers are dealt out: their place among the others is nothing.
+        self.turns = (self.counts[:, 0] == 0).int().argsort(stable=True).argsort()
 
     def draw(
         self,
@@ -122,11 +124,12 @@ class Pool:
             return self.order.new_zeros(self.classes, count), valid
         length = length.clamp(min=1)  # a class without pixels is drawn like one of one pixel
         draws = (count + 1) // 2 if scheme == "sag" else count  # SAG: pairs
-        u = _uniform((self.classes, draws), length.device, generator)
+        u = _uniform((self.classes, draws), length.device, generator).index_select(0, self.turns)
         if scheme == "naive":
             return self._pixels(u.mul_(length), length, of), valid
         groups = self.cells.clamp(max=draws) if strata is None else min(strata, draws)
-        stratum = _uniform((self.classes, 1), length.device, generator) + _spread(draws, length.device)
+        stratum = _uniform((self.classes, 1), length.device, generator).index_select(0, self.turns)
+        stratum = stratum + _spread(draws, length.device)
         stratum = stratum.frac_().mul_(groups).floor_()
         share = length.double() / groups  # pixels of a stratum, mostly a fraction
         if scheme == "sg":

@@ -1,0 +1,113 @@
+"""CutMix and ClassMix: whose voxels go where, rectangles of half a slice, whole classes."""
+
+import pytest
+import torch
+
+from semivox.ops.mixing import box_masks, class_masks, mix, partner
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def bounds(mask):
+    """Return first and last True index along each axis of a mask (*size)."""
+    return [(place.min().item(), place.max().item()) for place in mask.nonzero().unbind(1)]
+
+
+# Partners
+
+
+def test_the_partner_is_the_next_image_and_the_lasts_is_the_first():
+    assert partner(torch.arange(3)).tolist() == [1, 2, 0]
+    assert partner(torch.arange(1)).tolist() == [0]
+
+
+@pytest.mark.parametrize("size", [(4, 6), (4, 6, 3)])
+def test_an_image_takes_its_partners_voxels_where_the_mask_says_so(size):
+    x, mask = torch.randn(3, 2, *size), torch.rand(3, *size) < 0.5
+    mixed = mix(x, mask)
+    for image, other in ((0, 1), (1, 2), (2, 0)):
+        for channel in range(2):
+            expected = torch.where(mask[image], x[other, channel], x[image, channel])
+            assert torch.equal(mixed[image, channel], expected)
+    label = torch.randint(5, (3, *size))
+    assert torch.equal(mix(label, mask), mix(label[:, None], mask)[:, 0])
+    assert torch.equal(mix(x, torch.zeros_like(mask)), x)
+
+
+# Rectangles
+
+
+@pytest.mark.parametrize("size", [(64, 64), (48, 96), (31, 17)])
+def test_a_box_is_a_rectangle_of_half_the_image(size):
+    masks = box_masks((200, *size), generator())
+    for mask in masks:
+        (top, bottom), (left, right) = bounds(mask)
+        assert mask[top : bottom + 1, left : right + 1].all()
+        height, width = bottom - top + 1, right - left + 1
+        assert mask.sum() == height * width
+        # Each side is rounded, by half a voxel at most.
+        assert abs(height * width - size[0] * size[1] / 2) <= (height + width) / 2 + 0.25
+        assert 2 * height + 1 >= size[0]
+        assert 2 * width + 1 >= size[1]
+
+
+@pytest.mark.parametrize("slice_axis", [0, 1, 2])
+def test_in_a_volume_the_box_runs_through_all_slices(slice_axis):
+    size = [12, 14, 16]
+    masks = box_masks((20, *size), generator(), slice_axis=slice_axis).movedim(1 + slice_axis, -1)
+    assert (masks == masks[..., :1]).all()
+    del size[slice_axis]
+    flat = box_masks((20, *size), generator())
+    assert torch.equal(masks[..., 0], flat)
+
+
+def test_boxes_without_a_slice_axis_run_along_the_last():
+    assert torch.equal(box_masks((2, 8, 9, 7), generator()), box_masks((2, 8, 9, 7), generator(), slice_axis=2))
+
+
+def test_boxes_reach_every_pixel_and_every_side_between_half_and_whole():
+    masks = box_masks((2000, 16, 16), generator())
+    covered = masks.float().mean(0)
+    assert covered.min() > 0.02
+    torch.testing.assert_close(covered, covered.flip(0), atol=0.05, rtol=0)
+    torch.testing.assert_close(covered, covered.flip(1), atol=0.05, rtol=0)
+    assert set(masks.any(2).sum(1).tolist()) == set(range(8, 17))
+    assert set(masks.any(1).sum(1).tolist()) == set(range(8, 17))
+
+
+def test_each_image_has_a_box_of_its_own_and_a_seed_decides_them():
+    masks = box_masks((4, 32, 32), generator())
+    assert not torch.equal(masks[0], masks[1])
+    assert torch.equal(masks, box_masks((4, 32, 32), generator()))
+    assert not torch.equal(masks, box_masks((4, 32, 32), generator(1)))
+
+
+# Classes
+
+
+@pytest.mark.parametrize(("held", "chosen"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3)])
+def test_half_of_the_classes_of_an_image_are_chosen_whole(held, chosen):
+    classes = torch.tensor([0, 2, 3, 5, 6])[:held]
+    label = classes[torch.randint(held, (50, 6, 5, 4), generator=generator(1))]
+    label[:, :held, 0, 0] = classes
+    masks = class_masks(label, 7, generator())
+    for image, mask in zip(label, masks, strict=True):
+        found = image[mask].unique()
+        assert len(found) == chosen
+        assert torch.equal(mask, torch.isin(image, found))
+
+
+def test_every_class_is_chosen_as_often_whatever_others_are_absent():
+    label = torch.tensor([1, 3, 4, 6]).expand(4000, 4)
+    often = class_masks(label, 8, generator()).float().mean(0)
+    torch.testing.assert_close(often, torch.full((4,), 0.5), atol=0.03, rtol=0)
+
+
+def test_each_image_chooses_classes_of_its_own_and_a_seed_decides_them():
+    label = torch.arange(6).expand(8, 6)
+    masks = class_masks(label, 6, generator())
+    assert len(masks.unique(dim=0)) > 1
+    assert torch.equal(masks, class_masks(label, 6, generator()))
+    assert not torch.equal(masks, class_masks(label, 6, generator(1)))

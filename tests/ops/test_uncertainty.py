@@ -1,0 +1,115 @@
+"""Entropy, masks of the most certain voxels, and the loss on pseudo labels, by hand and against their definitions."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from semivox.ops.uncertainty import entropy, most_certain, pseudo_cross_entropy
+
+# Entropy
+
+
+def test_entropy_is_zero_of_certainty_and_log_k_of_ignorance():
+    p = torch.tensor([[1.0, 0.0, 0.0], [1 / 3, 1 / 3, 1 / 3], [0.5, 0.5, 0.0]]).T[None]  # (1, 3, 3)
+    torch.testing.assert_close(entropy(p), torch.tensor([[0.0, math.log(3), math.log(2)]]))
+
+
+def test_entropy_has_the_shape_of_the_image_and_single_precision():
+    p = torch.rand(2, 3, 4, 5, 6).softmax(1)
+    assert entropy(p).shape == (2, 4, 5, 6)
+    assert entropy(p.bfloat16()).dtype == torch.float32
+
+
+# The most certain voxels
+
+
+def test_the_lowest_are_kept_and_ties_go_to_the_first():
+    assert most_certain(torch.tensor([0.3, 0.2, 0.1, 0.2]), 0.5).tolist() == [False, True, True, False]
+    assert most_certain(torch.tensor([0.3, 0.2, 0.1, 0.2]), 0.75).tolist() == [False, True, True, True]
+
+
+@pytest.mark.parametrize("n", [1, 5, 10, 99, 1000])
+@pytest.mark.parametrize("share", [0, 0.1, 0.2, 0.3, 0.7, 0.999, 1])
+@pytest.mark.parametrize("values", ["different", "equal"])
+def test_the_share_is_exact_for_any_number_and_any_ties(n, share, values):
+    """T17: within 1 / N of the share, and floor(share * N) exactly."""
+    doubt = torch.randperm(n, generator=torch.Generator().manual_seed(0)).float() if values == "different" else None
+    kept = most_certain(torch.ones(n) if doubt is None else doubt, share)
+    assert kept.sum() == math.floor(round(share * n, 6))
+    if doubt is not None:
+        assert (doubt[kept] < kept.sum()).all()
+
+
+def test_only_valid_voxels_compete_and_count():
+    doubt = torch.tensor([[0.1, 0.5, 0.2, 0.4, 0.3, 0.0]])
+    valid = torch.tensor([[False, True, True, True, True, False]])
+    assert most_certain(doubt, 0.5, valid).tolist() == [[False, False, True, False, True, False]]
+    assert torch.equal(most_certain(doubt, 1, valid), valid)
+    assert not most_certain(doubt, 1, torch.zeros_like(valid)).any()
+
+
+def test_voxels_of_all_images_compete_and_the_negative_gives_the_least_certain():
+    doubt = torch.tensor([[0.1, 0.2], [0.3, 0.4]])
+    assert most_certain(doubt, 0.5).tolist() == [[True, True], [False, False]]
+    assert most_certain(-doubt, 0.5).tolist() == [[False, False], [True, True]]
+
+
+# Pseudo labels
+
+
+@pytest.fixture
+def images():
+    random = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 3, 4, 5, generator=random, dtype=torch.float64).requires_grad_()
+    return logits, torch.randint(3, (2, 4, 5), generator=random)
+
+
+def test_full_confidence_gives_the_mean_cross_entropy_of_the_voxels_that_have_one(images):
+    """T14."""
+    logits, label = images
+    everywhere = torch.ones(2, 4, 5)
+    loss = pseudo_cross_entropy(logits, label, everywhere, 0.97)
+    torch.testing.assert_close(loss, F.cross_entropy(logits.float(), label))
+    # A voxel that is certainly right has a loss of exactly 0 and leaves the mean.
+    sure = logits.detach().float()
+    sure[0, :, 0] = -1e4
+    sure[0].scatter_(0, label[:1], 1e4)
+    errors = F.cross_entropy(sure, label, reduction="none")
+    assert (errors == 0).sum() == 20
+    torch.testing.assert_close(pseudo_cross_entropy(sure, label, everywhere, 0.97), errors[1].mean())
+
+
+def test_no_confidence_gives_an_exact_zero_with_a_zero_gradient(images):
+    """T14."""
+    logits, label = images
+    loss = pseudo_cross_entropy(logits, label, torch.full((2, 4, 5), 0.9699), 0.97)
+    loss.backward()
+    assert loss == 0
+    assert not logits.grad.any()
+
+
+def test_each_image_is_weighed_by_the_part_of_it_that_is_confident(images):
+    """The rule is the image's: a voxel that is not confident counts like its neighbours."""
+    logits, label = images
+    confidence = torch.zeros(2, 4, 5)
+    confidence[0, 0], confidence[1, :2] = 0.97, 0.98  # a quarter of the first image, half of the second
+    errors = F.cross_entropy(logits.float(), label, reduction="none")
+    expected = (0.25 * errors[0].sum() + 0.5 * errors[1].sum()) / 40
+    found = pseudo_cross_entropy(logits, label, confidence, 0.97)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(*(torch.autograd.grad(loss, logits)[0] for loss in (found, expected)))
+
+
+def test_voxels_that_are_not_valid_change_nothing(images):
+    logits, label = images
+    valid = torch.ones(2, 4, 5, dtype=torch.bool)
+    valid[0, :2] = False
+    confidence = valid.float()
+    other = torch.where(valid[:, None], logits, 7), torch.where(valid, label, 0), torch.ones(2, 4, 5)
+    expected = pseudo_cross_entropy(logits, label, confidence, 0.97, valid)
+    assert pseudo_cross_entropy(*other, 0.97, valid) == expected
+    errors = F.cross_entropy(logits.float(), label, reduction="none")
+    torch.testing.assert_close(expected, errors[valid].mean())
+    assert pseudo_cross_entropy(logits, label, confidence, 0.97, torch.zeros_like(valid)) == 0
