@@ -10,6 +10,7 @@ WHOLE = {"student.encoder", "student.decoders"}
 MAP = {
     ("supervised", "train"): {"supervised": WHOLE},
     ("mean_teacher", "train"): {"supervised": WHOLE, "consistency": WHOLE},
+    ("pixel_contrast", "train"): {"supervised": WHOLE, "contrast": WHOLE | {"head"}},
     ("simcvd", "train"): {
         "supervised": WHOLE,
         "sdm": WHOLE | {"head_sdm"},
