@@ -144,6 +144,20 @@ def test_the_configs_of_the_paper_train_with_its_numbers(name, numbers):
     assert {key: found[key] for key in expected} == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "patch", "resize", "batch"),
+    [("voc", (320, 320), None, 10), ("cityscapes", (512, 512), (512, 1024), 2), ("sun-rgbd", (320, 320), None, 5)],
+)
+def test_the_configs_of_pictures_train_deeplab_with_the_numbers_of_their_protocol(name, patch, resize, batch):
+    config, _ = resolve_config([(name, for_method(read_config(name), "supervised"))])
+    method = make_method_config(config)
+    assert (config.dims, config.patch, config.resize, config.steps) == (2, patch, resize, 40_000)
+    assert (config.batch_labelled, config.batch_unlabelled) == (batch, batch)
+    assert (config.net.name, config.net.options) == ("smp:DeepLabV3Plus", {"encoder_name": "resnet101"})
+    assert (method.optimizer, method.nesterov, method.momentum) == ("sgd", True, 0.9)
+    assert (method.lr, method.weight_decay, method.schedule) == (2.5e-3, 5e-4, "poly")
+
+
 def test_a_method_sees_the_shared_fields_and_its_own_table_and_no_other():
     file = {"steps": 5, "method": {"lr": 0.1, "tau": 1}, "methods": {"a": {"tau": 2}, "b": {"tau": 3, "pool": 4}}}
     assert for_method(file, "a") == {"steps": 5, "method": {"lr": 0.1, "tau": 2}}
