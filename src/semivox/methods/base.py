@@ -1,7 +1,8 @@
 """What a method is: the class that every method file fills in, and the config fields that all methods share."""
 
+from collections.abc import Iterable
 from copy import copy
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -65,6 +66,17 @@ class Method(nn.Module):
     def predict(self, image: Tensor) -> Tensor:
         """Return class probabilities (B, K, *spatial) of images (B, C, *spatial)."""
         raise NotImplementedError
+
+    def always_in_eval(self) -> Iterable[nn.Module]:
+        """Return the parts that stay in evaluation mode whatever mode the method is in; by default none."""
+        return ()
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all parts but `always_in_eval`."""
+        super().train(mode)
+        for part in self.always_in_eval():
+            part.eval()
+        return self
 
     def begin_stage(self, stage: Stage) -> None:
         """Prepare a stage: once, after its weights are set and before its optimisers are made; never on a resume."""

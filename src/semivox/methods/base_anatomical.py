@@ -5,11 +5,12 @@ another sampler, without the equivariance and without MONA's strong photometric 
 what its second stage is made of.
 """
 
-from typing import Literal, Self
+from collections.abc import Iterable
+from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from semivox.errors import ConfigError
 from semivox.methods.base import Method, MethodConfig
@@ -232,13 +233,9 @@ class AnatomicalMethod(Method):
         ema_update(self.teacher, self.student, decay)
         (self.relation if progress.stage == "pretrain" else self.anatomy).after_step(decay)
 
-    def train(self, mode: bool = True) -> Self:
-        """Set the mode, save that a teacher in mode "eval" stays there."""
-        super().train(mode)
-        if self.config.teacher_mode == "eval":
-            for teacher in (self.teacher, self.relation.teacher, self.anatomy.teacher):
-                teacher.eval()
-        return self
+    def always_in_eval(self) -> Iterable[nn.Module]:
+        """Return the teacher where `teacher_mode` says so."""
+        return (self.teacher, self.relation.teacher, self.anatomy.teacher) if self.config.teacher_mode == "eval" else ()
 
     def predict(self, image: Tensor) -> Tensor:
         """Return the student's class probabilities (B, K, X, Y, Z)."""

@@ -9,11 +9,12 @@ own batch, as in UA-MT; "eval" switches both off whatever mode the method is in.
 Shapes: B volumes, C channels, K classes, X Y Z voxels; _l labelled, _u unlabelled; p probabilities.
 """
 
-from typing import Literal, Self
+from collections.abc import Iterable
+from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from semivox.methods.base import Method, MethodConfig
 from semivox.nets.build import MakeNet
@@ -67,12 +68,9 @@ class MeanTeacher(Method):
         """Move the teacher."""
         ema_update(self.teacher, self.student, warmup_decay(progress.step, self.config.ema_decay))
 
-    def train(self, mode: bool = True) -> Self:
-        """Set the mode, save that a teacher in mode "eval" stays there."""
-        super().train(mode)
-        if self.config.teacher_mode == "eval":
-            self.teacher.eval()
-        return self
+    def always_in_eval(self) -> Iterable[nn.Module]:
+        """Return the teacher where `teacher_mode` says so."""
+        return (self.teacher,) if self.config.teacher_mode == "eval" else ()
 
     def predict(self, image: Tensor) -> Tensor:
         """Return the student's class probabilities (B, K, X, Y, Z)."""

@@ -24,8 +24,8 @@ Shapes: M unlabelled volumes, C channels, K classes, F = K - 1 foreground classe
 A B the two axes of a slice; _l labelled, _u unlabelled; _s student, _t teacher; p probabilities; h slice vectors.
 """
 
-from collections.abc import Callable
-from typing import Literal, NamedTuple, Self
+from collections.abc import Callable, Iterable
+from typing import Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -256,12 +256,9 @@ class SimCVD(Method):
         if self.head_sdm is not None and self.teacher_sdm is not None:
             ema_update(self.teacher_sdm, self.head_sdm, decay)
 
-    def train(self, mode: bool = True) -> Self:
-        """Set the mode, save that a teacher in mode "eval" stays there."""
-        super().train(mode)
-        if self.config.teacher_mode == "eval":
-            self.teacher.eval()
-        return self
+    def always_in_eval(self) -> Iterable[nn.Module]:
+        """Return the teacher where `teacher_mode` says so."""
+        return (self.teacher,) if self.config.teacher_mode == "eval" else ()
 
     def predict(self, image: Tensor) -> Tensor:
         """Return the student's class probabilities (B, K, X, Y, Z)."""
