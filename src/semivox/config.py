@@ -26,7 +26,7 @@ class NetConfig(_Frozen):
     """``net.*``: the network that a method makes its students from."""
 
     name: str = "vnet"
-    """vnet, unet, or a MONAI net by its class name where a method needs logits only."""
+    """vnet, unet, smp:NAME in 2D, or a MONAI net by its class name where a method needs logits only."""
     filters: int = Field(16, ge=1)
     """channels at full resolution; doubled at every level."""
     norm: Literal["batch", "instance", "group"] = "instance"
@@ -38,7 +38,7 @@ class NetConfig(_Frozen):
     dropout: float = Field(0.5, ge=0, lt=1)
     """probability that a channel is dropped, where the net has dropout."""
     options: dict[str, Any] = {}
-    """further arguments of a MONAI net."""
+    """further arguments of a net of another package."""
 
 
 class PrepareConfig(_Frozen):
