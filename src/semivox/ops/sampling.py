@@ -103,7 +103,6 @@ class Pool:
         keys, self.order = (self.class_ids * self.cells).add_(cell_ids).sort(stable=True)
         edges = torch.searchsorted(keys, torch.arange(classes + 1, device=keys.device) * self.cells)
         self.starts, self.counts, self.total = edges[:-1, None], edges.diff()[:, None], edges[-1]
-        # Classes without a pixel come last where random numbers are dealt out: their place among the others is nothing.
         self.turns = (self.counts[:, 0] == 0).int().argsort(stable=True).argsort()
 
     def draw(
@@ -124,12 +123,11 @@ class Pool:
             return self.order.new_zeros(self.classes, count), valid
         length = length.clamp(min=1)  # a class without pixels is drawn like one of one pixel
         draws = (count + 1) // 2 if scheme == "sag" else count  # SAG: pairs
-        u = _uniform((self.classes, draws), length.device, generator).index_select(0, self.turns)
+        u = self._dealt(draws, generator)
         if scheme == "naive":
             return self._pixels(u.mul_(length), length, of), valid
         groups = self.cells.clamp(max=draws) if strata is None else min(strata, draws)
-        stratum = _uniform((self.classes, 1), length.device, generator).index_select(0, self.turns)
-        stratum = stratum + _spread(draws, length.device)
+        stratum = self._dealt(1, generator) + _spread(draws, length.device)
         stratum = stratum.frac_().mul_(groups).floor_()
         share = length.double() / groups  # pixels of a stratum, mostly a fraction
         if scheme == "sg":
@@ -141,6 +139,10 @@ class Pool:
             _check_vectors(self.class_ids, mirrors)
             second = self._opposite(first, second, mirrors, of)
         return torch.stack([first, second], 2).flatten(1)[:, :count], valid
+
+    def _dealt(self, count: int, generator: torch.Generator | None) -> Tensor:
+        """Return (K, count) numbers in [0, 1); classes without pixels come last, so that no class's depend on them."""
+        return _uniform((self.classes, count), self.order.device, generator).index_select(0, self.turns)
 
     def _pixels(self, positions: Tensor, length: Tensor, of: Of) -> Tensor:
         """Return the pixels at `positions` (K, n) of each class's list, or of all other classes' one after another."""
@@ -168,7 +170,8 @@ class Pool:
 
 def _spread(draws: int, device: torch.device) -> Tensor:
     """Return i / n in an order (n,) whose every run is spread over [0, 1), as the golden section's multiples are."""
-    stride = next(step for step in range(round(0.618 * draws), draws + 1) if math.gcd(step, draws) == 1)
+    golden = round((math.sqrt(5) - 1) / 2 * draws)
+    stride = next(step for step in range(golden, draws + 1) if math.gcd(step, draws) == 1)
     return (torch.arange(draws, device=device) * stride % draws).double() / draws
 
 
