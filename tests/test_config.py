@@ -18,6 +18,7 @@ from semivox.config import (
     resolve_config,
 )
 from semivox.errors import ConfigError
+from semivox.methods import method_class, method_module
 
 
 def methods_of(config: str) -> set[str]:
@@ -90,7 +91,10 @@ def test_every_shipped_config_is_valid_for_every_method_that_it_speaks_of(name, 
     values = for_method(read_config(name), method)
     config, _ = resolve_config([(name, values), ("--method", {"method": {"name": method}})])
     fields = {"name": method, **make_method_config(config).model_dump(mode="json")}
-    assert {key: fields[key] for key in values["method"]} == values["method"]
+    said = values["method"] | {"name": method}
+    assert {key: fields[key] for key in said} == said
+    known = {stage.name for stage in method_class(method_module(method)).stages(make_method_config(config))}
+    assert set(config.stages) <= known
 
 
 def test_configs_are_shipped_and_an_unknown_one_names_the_nearest():
