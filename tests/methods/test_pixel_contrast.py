@@ -1,152 +1,29 @@
-"""Pixel contrast: what every framework owes, as test_contract.py asks it of the default one, and what is its own."""
+"""Pixel contrast: which pixels are compared, in which views, and what each framework makes of them."""
 
-import copy
 import math
 
 import pytest
 import torch
-from crops import (
-    all_stages,
-    freeze,
-    gradients,
-    make_toy_method,
-    run_forward,
-    run_steps,
-    spied,
-    toy_batch,
-    toy_progress,
-    warm,
-)
+from crops import run_forward, run_steps, spied, toy_batch, toy_progress
+from frameworks import STAGE, contrast, every_framework, make, one_step, warmed
 
 from semivox.errors import ConfigError
 from semivox.methods import pixel_contrast
 from semivox.methods.pixel_contrast import QUEUED, TAUGHT, WEIGHTS
 from semivox.ops.ramps import sigmoid_rampup
-from semivox.ops.sampling import Pool
 from semivox.ops.slices import strided
 
-FRAMEWORKS = tuple(WEIGHTS)
-(STAGE,) = all_stages("pixel_contrast")
-OPTIMISATION = {"weight_decay": 0.0, "schedule": "constant", "lr": 0.01, "momentum": 0.9}
 
-in_2d_and_3d = pytest.mark.parametrize("dims", [2, 3])
-every_framework = pytest.mark.parametrize("framework", FRAMEWORKS)
+def recorded(monkeypatch, name):
+    """Return a list that fills with (arguments, options, result) of the method's calls of a function."""
+    calls, function = [], getattr(pixel_contrast, name)
 
+    def spy(*given, **options):
+        calls.append((given, options, function(*given, **options)))
+        return calls[-1][-1]
 
-def make(framework, *, dims=2, net=None, **fields):
-    small = {"queue": 64, "neighbours": 5, "count": 16}
-    method = make_toy_method("pixel_contrast", dims=dims, net=net, framework=framework, **(small | fields))
-    freeze(method, STAGE)
-    return method.train()
-
-
-def warmed(framework, dims=2, **fields):
-    return warm(make(framework, dims=dims, **fields), STAGE, dims=dims).train()
-
-
-def one_step(method, batch, progress=None):
-    """Return losses and gradients of one step from where `method` stands, which stays as it was."""
-    method = copy.deepcopy(method)
-    terms = run_forward(method, batch, progress or toy_progress())
-    terms.total().backward()
-    return {name: loss.detach() for name, loss in terms.losses.items()}, gradients(method)
-
-
-def contrast(method, batch=None, progress=None):
-    return one_step(method, batch or toy_batch(dims=2), progress)[0]["contrast"].item()
-
-
-def assert_equal(first, second):
-    assert first.keys() == second.keys()
-    assert all(torch.equal(value, second[name]) for name, value in first.items())
-
-
-@in_2d_and_3d
-@every_framework
-def test_the_contrast_is_finite_and_moves_the_student_and_its_head(framework, dims):
-    method = warmed(framework, dims)
-    terms = run_forward(method, toy_batch(dims=dims, seed=9), toy_progress())
-    assert terms.losses["contrast"].isfinite()
-    terms.losses["contrast"].backward()
-    found = gradients(method)
-    for part in ("student.encoder", "student.decoders", "head.narrow", "head.out", "head.predictor"):
-        assert any(g.abs().sum() > 0 for key, g in found.items() if key.startswith(part)), part
-    assert all(value.shape == () and not value.requires_grad for value in terms.shown.values())
-
-
-@in_2d_and_3d
-@every_framework
-def test_other_unlabelled_volumes_give_another_gradient(framework, dims):
-    method, batch, other = warmed(framework, dims), toy_batch(dims=dims, seed=9), toy_batch(dims=dims, seed=9)
-    other.image_u = toy_batch(dims=dims, seed=10).image_u
-    first, second = one_step(method, batch)[1], one_step(method, other)[1]
-    assert any(not torch.equal(first[key], second[key]) for key in first if key.startswith("student"))
-
-
-@in_2d_and_3d
-@every_framework
-def test_with_weight_zero_the_student_is_the_supervised_one(framework, dims):
-    method = make(framework, dims=dims, weight=0.0, **OPTIMISATION)
-    control = make_toy_method("supervised", dims=dims, **OPTIMISATION)
-    batches = [toy_batch(dims=dims, seed=seed) for seed in range(5)]
-    run_steps(method, batches, stage=STAGE)
-    run_steps(control, batches, stage=all_stages("supervised")[0])
-    assert_equal(method.student.state_dict(), control.student.state_dict())
-
-
-@every_framework
-@pytest.mark.parametrize("unlabelled", [0, 4])
-def test_from_the_first_step_on_every_weight_that_learns_has_a_gradient_and_no_teacher_has(framework, unlabelled):
-    method, batch = make(framework), toy_batch(dims=2, unlabelled=unlabelled)
-    learning = {key for key, weight in method.named_parameters() if weight.requires_grad}
-    method.requires_grad_(True)
-    assert one_step(method, batch)[1].keys() == learning
-
-
-@in_2d_and_3d
-@every_framework
-def test_the_state_alone_reproduces_the_next_step(framework, dims):
-    method, fresh = warmed(framework, dims), make(framework, dims=dims, net={"seed": 1})
-    fresh.load_state_dict(method.state_dict())
-    batch = toy_batch(dims=dims, seed=9)
-    first, second = one_step(method, batch), one_step(fresh, batch)
-    assert_equal(first[0], second[0])
-    assert_equal(first[1], second[1])
-
-
-@in_2d_and_3d
-@every_framework
-def test_a_volume_without_a_valid_voxel_changes_nothing(framework, dims):
-    method, batch = warmed(framework, dims), toy_batch(dims=dims, seed=9)
-    batch.valid_l[1], batch.valid_u[1] = False, False
-    other = copy.deepcopy(batch)
-    for image in (other.image_l, other.image_u):
-        image[1] = image[1].flip(-1) * 3 + 1
-    other.label_l[1] = 1 - other.label_l[1]
-    first, second = one_step(method, batch), one_step(method, other)
-    for key, value in first[0].items():
-        torch.testing.assert_close(value, second[0][key], rtol=1e-5, atol=1e-7)
-    for key, value in first[1].items():
-        torch.testing.assert_close(value, second[1][key], rtol=1e-3, atol=1e-6, msg=key)
-
-
-@every_framework
-def test_losses_are_finite_and_single_precision_under_autocast(framework):
-    method = warmed(framework)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        terms = run_forward(method, toy_batch(dims=2), toy_progress())
-    terms.total().backward()
-    assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in terms.losses.values())
-
-
-@every_framework
-def test_a_step_that_is_not_logged_shows_nothing_and_loses_the_same(framework):
-    method, batch = make(framework), toy_batch(dims=2)
-    quiet, logged = (run_forward(method, batch, toy_progress(logged=logged)) for logged in (False, True))
-    assert quiet.shown == {}
-    assert_equal(quiet.losses, logged.losses)
-    spread = {f"class{k}_{what}" for k in (0, 1) for what in ("variance", "rank")}
-    assert logged.shown.keys() == spread | ({"queue_fill"} if framework in QUEUED else set())
+    monkeypatch.setattr(pixel_contrast, name, spy)
+    return calls
 
 
 @every_framework
@@ -195,28 +72,50 @@ def test_views_are_the_same_pixels_in_other_intensities_and_the_first_labelled_o
 @pytest.mark.parametrize("framework", ["simclr", "moco"])
 def test_classes_are_labels_where_there_are_and_else_what_the_second_views_net_finds(framework, monkeypatch):
     method, batch = warmed(framework, geometry="none"), toy_batch(dims=2, seed=9)
-    pools, drawn = [], []
-
-    class Spy(Pool):
-        def __init__(self, class_ids, cell_ids, *, classes):
-            pools.append((class_ids, cell_ids))
-            super().__init__(class_ids, cell_ids, classes=classes)
-
-        def draw(self, count, **options):
-            drawn.append(options["scheme"])
-            return super().draw(count, **options)
-
-    monkeypatch.setattr(pixel_contrast, "Pool", Spy)
+    pools = recorded(monkeypatch, "Pool")
     net = method.teacher or method.student
     with spied(net.decoders[0].out) as calls:
         run_forward(method, batch, toy_progress())
     found = calls[-1][1].argmax(1)
     expected = torch.cat([batch.label_l.where(batch.valid_l, 2), found.where(batch.valid_u, 2)])
-    (class_ids, cell_ids), strides = pools[0], method.head.strides
+    (class_ids, cell_ids), strides = pools[0][0], method.head.strides
     assert torch.equal(class_ids, strided(expected, strides).flatten())
     assert class_ids.unique().tolist() == [0, 1, 2]
     assert cell_ids.max() + 1 == 6 * 16  # six images, four by four cells each
-    assert drawn == ["sg"]
+
+
+def test_a_volume_has_a_grid_of_cells_across_its_slices_too(monkeypatch):
+    calls = recorded(monkeypatch, "grid_cells")
+    run_forward(make("byol", dims=3), toy_batch(dims=3), toy_progress())
+    run_forward(make("byol", dims=3, grid=(2, 2, 1)), toy_batch(dims=3), toy_progress())
+    assert [given[2] for given, *_ in calls] == [(4, 4, 2), (2, 2, 1)]
+
+
+def test_simclr_takes_no_further_draw_of_a_pixel_for_another_pixel():
+    batch = toy_batch(dims=2, unlabelled=0)
+    batch.valid_l[:] = False
+    batch.valid_l[0, 8:10, 8:10] = True  # one position of the head's grid
+    assert contrast(make("simclr", geometry="none"), batch) == 0
+
+
+@pytest.mark.parametrize("framework", TAUGHT)
+def test_the_teacher_predicts_where_the_predictor_is_a_part_of_the_projection(framework):
+    method = warmed(framework)
+    method.teacher_head.predictor[0].weight.fill_(torch.nan)
+    assert math.isfinite(contrast(method)) == (framework in ("byol", "isd"))
+
+
+def test_isds_student_has_the_softer_temperature(monkeypatch):
+    method, calls = warmed("isd", tau=0.3, tau_teacher=0.02), recorded(monkeypatch, "relational_distillation")
+    contrast(method)
+    assert [options for _, options, _ in calls] == [{"tau_s": 0.3, "tau_t": 0.02}]
+
+
+def test_vicreg_weighs_its_terms_25_25_and_1_over_25(monkeypatch):
+    method, calls = warmed("vicreg", weight=1.0), recorded(monkeypatch, "vicreg_terms")
+    found = contrast(method)
+    by_hand = sum(share * term.item() for share, term in zip((25, 25, 1), calls[0][-1], strict=True)) / 25
+    assert found == pytest.approx(sigmoid_rampup(0.5) * by_hand)
 
 
 @pytest.mark.parametrize("sampler", ["naive", "sag"])
@@ -227,10 +126,7 @@ def test_the_sampler_decides_which_pixels_are_compared(sampler):
 
 @every_framework
 def test_the_contrast_is_weighed_and_ramped_up(framework):
-    method = warmed(framework)
-    half, full = (warmed(framework, weight=weight) for weight in (0.5, 1.0))
-    for other in (half, full):
-        other.load_state_dict(method.state_dict())
+    method, half, full = warmed(framework), warmed(framework, weight=0.5), warmed(framework, weight=1.0)
     assert contrast(full) == pytest.approx(2 * contrast(half))
     assert contrast(full) == pytest.approx(contrast(method) / WEIGHTS[framework])
     fixed = {"geometry": "none", "intensity": "none"}
