@@ -147,3 +147,22 @@ def test_principal_axes_keep_distances_of_points_in_a_plane():
     assert shares.sum() == pytest.approx(1)
     assert shares[0] == pytest.approx(16 / 17)
     assert np.linalg.norm(points[0] - points[2]) == pytest.approx(np.sqrt(17))
+
+
+def test_sampling_prints_that_the_schemes_differ_in_noise_alone():
+    lines = [line.split() for line in run_example("sampling", "--repeats", 100).splitlines()]
+    means, deviations = ({line[0]: float(line[at].strip(",")) for line in lines} for at in (2, 5))
+    assert list(means) == ["naive", "sg", "sag"]
+    assert max(means.values()) - min(means.values()) < 0.01
+    assert deviations["naive"] > 1.3 * deviations["sg"]
+
+
+def test_the_loss_of_the_sampling_example_takes_volumes_and_absent_classes():
+    pixel_contrast = functions_of("sampling")["pixel_contrast"]
+    embedding = torch.randn(2, 4, 6, 6, 6, requires_grad=True)
+    label = torch.randint(2, (2, 6, 6, 6))
+    loss = pixel_contrast(embedding, 2 * label - 1, classes=3)  # 1 is alone, and -1 has no part
+    assert loss == 0
+    pixel_contrast(embedding, 2 * label, classes=3).backward()
+    assert embedding.grad.isfinite().all()
+    assert embedding.grad.abs().sum() > 0

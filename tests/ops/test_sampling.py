@@ -2,6 +2,8 @@
 
 import doctest
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -214,6 +216,13 @@ def test_vectors_of_different_length_are_refused(options):
 def test_a_grid_that_does_not_fit_is_refused(make, size, grid):
     with pytest.raises(GeometryError, match="expected one number per axis"):
         make(1, size, grid)
+
+
+def test_the_example_of_the_page_runs(capsys):
+    page = (Path(__file__).parents[2] / "docs/sampling.md").read_text()
+    (block,) = re.findall(r"^```python\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    exec(compile(block, "sampling.md", "exec"), {})
+    assert capsys.readouterr().out == "torch.Size([3, 256, 16]) torch.Size([3, 8, 512, 16])\n"
 
 
 def test_the_example_of_the_module_runs():
