@@ -15,7 +15,7 @@ from semivox.errors import ConfigError
 from semivox.methods import method_class, method_module
 from semivox.methods.base import Method, MethodConfig
 from semivox.nets.build import MakeNet
-from semivox.nets.pictures import WEIGHTS_FILE
+from semivox.nets.segmentation_models import WEIGHTS_FILE
 
 
 def make_method_config(config: Config) -> MethodConfig:

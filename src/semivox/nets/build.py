@@ -12,7 +12,7 @@ from semivox.errors import ConfigError, UnknownMethodError, nearest
 from semivox.nets.foreign import MonaiNet
 from semivox.nets.heads import NORMS, Norm
 from semivox.nets.net import Layout, Net
-from semivox.nets.pictures import NETS, PictureNet
+from semivox.nets.segmentation_models import NETS, PictureNet
 from semivox.nets.unet import UNet
 from semivox.nets.vnet import VNet
 from semivox.types import seed_from

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from semivox.errors import ConfigError, GeometryError, UnknownMethodError
 from semivox.nets.build import MakeNet
-from semivox.nets.pictures import NETS
+from semivox.nets.segmentation_models import NETS
 
 SMALL = {"encoder_name": "resnet18", "decoder_channels": 16}
 IMAGE = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
