@@ -19,9 +19,9 @@ class MethodConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    geometry: Literal["none", "flips", "turns", "affine", "elastic"] = "affine"
-    """random geometry of every crop: small rotations, scales and shifts; "turns" = quarter turns and flips, as in the
-    papers of the LA line."""
+    geometry: Literal["none", "flips", "turns", "affine", "wide", "elastic"] = "affine"
+    """random geometry of every crop: small rotations, scales and shifts; "wide" = larger ones; "turns" = quarter turns
+    and flips, as in the papers of the LA line."""
     intensity: Literal["none", "weak", "strong"] = "weak"
     """random intensity of every crop: gain, offset, gamma and noise; "strong" adds blur and a bias field."""
     optimizer: Literal["sgd", "adamw"] = "sgd"

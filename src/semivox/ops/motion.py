@@ -8,6 +8,7 @@ flips     a flip of each axis, probability 1/2 each; exact
 turns     a quarter turn of the plane across the slice axis where its sides are equal, and flips of its axes; exact
 affine    rotation (p 0.5: +-15 degrees about the slice axis, +-5 about the others), scale (p 0.5: 0.85 to 1.2),
           shift (p 0.5: +-5 % of the size)
+wide      the same of p 0.8, +-30 and +-10 degrees, 0.7 to 1.4, +-10 %: for few scans whose fields of view differ
 elastic   affine, and (p 0.5) smooth displacements of up to 4 voxels that never fold
 ========  ==============================================================================================================
 
@@ -18,7 +19,7 @@ through the plane: there is too little between the slices to interpolate.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log, radians
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,16 +28,27 @@ from semivox.errors import ConfigError, GeometryError, nearest
 from semivox.ops.fields import along_axes, per_item, sometimes, spline_basis, uniform
 from semivox.ops.warp import ExactWarp, SampledWarp, Warp
 
-Kind = Literal["none", "flips", "turns", "affine", "elastic"]
+Kind = Literal["none", "flips", "turns", "affine", "wide", "elastic"]
 
-KINDS = ("none", "flips", "turns", "affine", "elastic")
-PROBABILITY = 0.5
-ROTATION, TILT = 15.0, 5.0  # degrees, about the slice axis and about the others
-SCALE = (0.85, 1.2)
-SHIFT = 0.05  # of the size
+KINDS = ("none", "flips", "turns", "affine", "wide", "elastic")
+PROBABILITY = 0.5  # of bending
 CELL = 16  # voxels between the control points of an elastic displacement
 BEND = 0.25  # of the control points' distance; cubic B-splines cannot fold below 0.4
 THICK = 3.0  # slice thickness over pixel size above which nothing moves through the plane
+
+
+class Reach(NamedTuple):
+    """How far affine maps go, and how often an item is turned, scaled or shifted."""
+
+    probability: float
+    rotation: float  # degrees about the slice axis
+    tilt: float  # degrees about the others
+    scale: tuple[float, float]
+    shift: float  # of the size
+
+
+SMALL = Reach(probability=0.5, rotation=15.0, tilt=5.0, scale=(0.85, 1.2), shift=0.05)
+WIDE = Reach(probability=0.8, rotation=30.0, tilt=10.0, scale=(0.7, 1.4), shift=0.1)
 
 
 def geometry(
@@ -68,8 +80,8 @@ def geometry(
     if kind in ("none", "flips", "turns"):
         return _exact(kind, crops, generator, device)
     with torch.autocast(generator.device.type, enabled=False):  # half precision would move voxels
-        matrix = _affine(crops, generator)
-        if kind == "affine":
+        matrix = _affine(crops, WIDE if kind == "wide" else SMALL, generator)
+        if kind != "elastic":
             return SampledWarp.affine(matrix.to(device), crops.size)
         straight = SampledWarp.affine(matrix, crops.size).grid
         bend = _bend(crops, generator).flatten(1, -2) @ matrix[:, :-1, :-1].mT
@@ -135,21 +147,21 @@ def _exact(kind: Kind, crops: _Crops, generator: torch.Generator, device: torch.
     return ExactWarp(crops.size, flips.to(device), swap.to(device), crops.plane)
 
 
-def _affine(crops: _Crops, generator: torch.Generator) -> Tensor:
+def _affine(crops: _Crops, reach: Reach, generator: torch.Generator) -> Tensor:
     """Return (B, dims + 1, dims + 1), result to source in the coordinates of ``grid_sample``."""
     batch, dims, device = crops.batch, crops.dims, generator.device
     free = torch.tensor(crops.free, device=device)
     linear = torch.eye(dims, device=device).expand(batch, dims, dims)
-    turned = uniform((batch,), generator) < PROBABILITY
+    turned = uniform((batch,), generator) < reach.probability
     for axis in range(3) if dims == 3 else (None,):
-        limit = radians(ROTATION if axis == crops.across else TILT if all(crops.free) else 0.0)
+        limit = radians(reach.rotation if axis == crops.across else reach.tilt if all(crops.free) else 0.0)
         angle = torch.where(turned, uniform((batch,), generator, -limit, limit), 0.0)
         linear = linear @ _rotation(angle, dims, axis)
-    low, high = log(SCALE[0]), log(SCALE[1])
-    scale = sometimes(batch, generator, probability=PROBABILITY, low=low, high=high, otherwise=0).exp()
+    low, high = log(reach.scale[0]), log(reach.scale[1])
+    scale = sometimes(batch, generator, probability=reach.probability, low=low, high=high, otherwise=0).exp()
     linear = linear / torch.where(free, scale[:, None], 1.0)[:, None]
-    shifted = (uniform((batch, 1), generator) < PROBABILITY) & free
-    shift = torch.where(shifted, uniform((batch, dims), generator, -2 * SHIFT, 2 * SHIFT), 0.0)
+    shifted = (uniform((batch, 1), generator) < reach.probability) & free
+    shift = torch.where(shifted, uniform((batch, dims), generator, -2 * reach.shift, 2 * reach.shift), 0.0)
     extent = torch.tensor(crops.extent, device=device)
     linear = linear * extent / extent[:, None]  # from mm to normalised coordinates
     matrix = torch.eye(dims + 1, device=device).repeat(batch, 1, 1)
