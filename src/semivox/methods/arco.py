@@ -13,7 +13,8 @@ Differs from the paper:
   ranks 3 to 19, but banks of our size).
   Neighbours. The teacher chooses them and the student moves to them; released, that loss has no gradient.
   Relations. KL from the teacher's to the student's distribution, as released; the paper prints the other direction. An
-  image is compared window by window with the same window of earlier images. Both views share one geometry.
+  image is compared window by window with the same window of earlier images. Embeddings of whole images are seen from
+  the mean of the remembered ones, since with instance norm they would all point one way. Both views share one geometry.
   Embeddings. A pyramid of all decoder features at a quarter of the resolution, with a norm and ReLUs where the released
   heads are linear; 128 channels in 2D and 64 in 3D, against 512 printed and 496 and 16 released. Only drawn pixels
   are embedded; the predictor follows the pooling where an image is embedded.

@@ -149,7 +149,7 @@ class SimCVD(Method):
         self.head_sdm: nn.Module | None = None
         if config.sdm:
             with make_net.seeded("head_sdm"):
-                self.head_sdm = conv_head(make_net.dims, self.student.widths["level1"], foreground)
+                self.head_sdm = conv_head(make_net.dims, self.student.decoded_widths[-1], foreground)
         with make_net.seeded("head_slices"):
             self.head_slices = SliceHead(_pool(make_net, config), config)
         self.teacher, self.teacher_slices = make_teacher(self.student), make_teacher(self.head_slices)

@@ -58,8 +58,12 @@ class Relation(nn.Module):
             whole_t, local_t = self.teacher(teacher[0]["bottleneck"], teacher[1].logits, valid, predict=False)
         held = valid.flatten(1).any(1)
         self._newest = whole_t, local_t.transpose(0, 1), held
+        # Instance norm leaves the means of channels, of which these embeddings are made, nearly alike in all images: as
+        # they are, every cosine is 1. So they are seen from the centre of what is remembered.
+        filled = self.images.filled
+        centre = self.images.rows.sum(0) / filled.sum().clamp(min=1)
         of_images = relational_distillation(
-            whole_s, whole_t, self.images.rows, self.images.filled, held, tau_s=tau_s, tau_t=tau_t
+            whole_s - centre, whole_t - centre, self.images.rows - centre, filled, held, tau_s=tau_s, tau_t=tau_t
         )
         windows = self.windows.rows.transpose(0, 1)
         of_windows = relational_distillation(
