@@ -1,7 +1,8 @@
-"""Golden curves: the losses of ten steps on toy data, with every method's defaults, are those of the file.
+"""Golden curves: the losses of ten steps of each stage on toy data, with every method's defaults, are the file's.
 
-After a change of numbers that is meant: ``PYTHONPATH=tests python tests/methods/test_golden.py [METHOD ...]`` writes
-tests/golden anew, and CHANGELOG.md gets a line marked "numbers change".
+After a change of numbers that is meant, write tests/golden anew, by
+``PYTHONPATH=tests:tests/methods python tests/methods/test_golden.py [METHOD ...]``, and give CHANGELOG.md a
+line marked "numbers change".
 """
 
 import json
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from crops import all_stages
 
 from semivox.methods import list_methods
 from semivox.run import open_run
@@ -23,17 +25,17 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def curve(method: str, output: Path, train_toy: Callable[..., Any]) -> list[dict[str, float]]:
-    """Return the loss terms of each of ten steps."""
+    """Return the loss terms of each of ten steps of every stage."""
     fields = {"geometry": "affine", "intensity": "weak"}  # the defaults, which the toy trainings change
     train_toy(output, method=method, settings={"steps": 10, "checkpoint_every": 10}, fields=fields)
     return [row["losses"] for row in open_run(output).log_rows()]
 
 
 @pytest.mark.parametrize("method", list_methods())
-def test_ten_steps_have_the_losses_of_the_golden_curve(method, train_toy, tmp_path):
+def test_ten_steps_of_each_stage_have_the_losses_of_the_golden_curve(method, train_toy, tmp_path):
     golden = json.loads((GOLDEN / f"{method}.json").read_text())
     found = curve(method, tmp_path, train_toy)
-    assert len(found) == len(golden) == 10
+    assert len(found) == len(golden) == 10 * len(all_stages(method))
     for step, (row, expected) in enumerate(zip(found, golden, strict=True)):
         # As far as CPUs agree: they order sums differently.
         assert row == pytest.approx(expected, rel=1e-4, abs=1e-9), f"step {step}"

@@ -2,12 +2,27 @@
 
 import pytest
 import torch
-from crops import all_stages, freeze, make_toy_method, run_forward, stage_batch, toy_progress
+from crops import all_stages, freeze, make_toy_method, run_forward, stage_batch, toy_progress, warm
 
 from semivox.methods import list_methods
 
 WHOLE = {"student.encoder", "student.decoders"}
+PRETRAIN = {
+    "supervised": WHOLE,
+    "global": {"student.encoder", "relation"},  # from the bottleneck
+    "local": WHOLE | {"relation"},  # from the logits
+}
+FINETUNE = {
+    "supervised": WHOLE,
+    "unsupervised": WHOLE,
+    "contrast": WHOLE | {"anatomy"},
+    "neighbours": WHOLE | {"anatomy"},
+}
 MAP = {
+    ("arco", "pretrain"): PRETRAIN,
+    ("arco", "finetune"): FINETUNE,
+    ("mona", "pretrain"): PRETRAIN,
+    ("mona", "finetune"): FINETUNE | {"equivariance": WHOLE},
     ("supervised", "train"): {"supervised": WHOLE},
     ("mean_teacher", "train"): {"supervised": WHOLE, "consistency": WHOLE},
     ("pixel_contrast", "train"): {"supervised": WHOLE, "contrast": WHOLE | {"head"}},
@@ -28,9 +43,9 @@ def test_every_stage_of_every_method_is_on_the_map():
 @pytest.mark.parametrize("key", MAP, ids="-".join)
 def test_each_term_trains_exactly_these_parts(key):
     name, stage = key[0], next(stage for stage in all_stages(key[0]) if stage.name == key[1])
-    method = make_toy_method(name)
+    method = warm(make_toy_method(name), stage)  # what is remembered is there
     freeze(method, stage)
-    terms = run_forward(method, stage_batch(stage), toy_progress())
+    terms = run_forward(method, stage_batch(stage), toy_progress(stage=stage.name))
     weights = dict(method.named_parameters())
     found = {}
     for term, loss in terms.losses.items():
