@@ -1,15 +1,23 @@
-"""What a method costs: the time of one training step of each method, interleaved in one run, as a ratio to supervised.
+"""What a method costs: the time of one training step of each method, interleaved in one run, as a ratio to the first.
 
-    python benchmarks/speed/steps.py --patch 112 112 80 --filters 16 --repeats 5 -o benchmarks/results/steps.csv
+    python benchmarks/speed/steps.py -o benchmarks/results/steps.csv
+    python benchmarks/speed/steps.py --net unet --patch 256 256 --classes 4 --batch 8 \\
+        --methods mean_teacher arco mona -o benchmarks/results/steps-finetune.csv
+    python benchmarks/speed/steps.py --memory --net unet --patch 256 256 --classes 4 --batch 8 \\
+        --methods mean_teacher arco mona -o benchmarks/results/memory-finetune.csv
 
-A step is forward + backward + optimiser + after_step on ready tensors, all terms on. `supervised` takes a batch of 4
-labelled crops, the others 2 labelled and 2 unlabelled.
+A step is forward + backward + optimiser + after_step on ready tensors, all terms on, in the method's last stage, banks
+and queues full. `supervised` takes a batch of labelled crops, the others half of it labelled and half unlabelled. With
+--memory, the growth of the resident peak over 3 steps instead, each method in a fresh process.
 """
 
 import argparse
 import csv
 import platform
+import resource
 import statistics
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -20,17 +28,18 @@ from semivox.methods import method_class, method_module
 from semivox.methods.base import Method
 from semivox.nets.build import MakeNet
 from semivox.ops.freeze import learn_only
+from semivox.ops.queue import ClassBanks, Queue
 from semivox.types import Batch, Progress
 
 METHODS = ("supervised", "mean_teacher", "simcvd")
 
 
-def make_batch(patch: list[int], labelled: int, unlabelled: int) -> Batch:
+def make_batch(patch: list[int], classes: int, labelled: int, unlabelled: int) -> Batch:
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(labelled + unlabelled, 1, *patch, generator=generator)
-    label = (image[:labelled, 0] > 0.5).long()
+    label = (image[:labelled, 0] * 2).clamp(0, classes - 1).long()
     valid = torch.ones(labelled + unlabelled, *patch, dtype=torch.bool)
-    distances = torch.rand(labelled, 1, 2, *patch, generator=generator) * 20
+    distances = torch.rand(labelled, classes - 1, 2, *patch, generator=generator) * 20
     return Batch(
         image_l=image[:labelled],
         label_l=label,
@@ -46,17 +55,26 @@ def make_batch(patch: list[int], labelled: int, unlabelled: int) -> Batch:
 class Contender:
     """A method with its optimisers and a batch, ready to be stepped."""
 
-    def __init__(self, name: str, patch: list[int], filters: int, device: str) -> None:
-        module = method_module(name)
-        make_net = MakeNet(dims=len(patch), channels=1, classes=2, filters=filters, patch=tuple(patch))
+    def __init__(self, name: str, options: argparse.Namespace) -> None:
+        module, patch = method_module(name), options.patch
+        make_net = MakeNet(
+            options.net, dims=len(patch), channels=1, classes=options.classes, filters=options.filters,
+            patch=tuple(patch),
+        )  # fmt: skip
         config = module.Config()
-        self.method: Method = as_channels_last(method_class(module)(make_net, config)).to(device).train()
-        self.stage = self.method.stages(config)[0]
+        self.device = torch.device(options.device)
+        self.method: Method = as_channels_last(method_class(module)(make_net, config)).to(self.device).train()
+        self.stage = self.method.stages(config)[-1]
         learn_only(self.method, self.stage.trains)
         self.optimizers = self.method.optimizers(self.stage)
+        half = options.batch // 2
         supervised = self.stage.batch_unlabelled == 0
-        self.batch = make_batch(patch, *((4, 0) if supervised else (2, 2))).to(device)
-        self.device = torch.device(device)
+        sizes = (options.batch, 0) if supervised else (half, half)
+        self.batch = make_batch(patch, options.classes, *sizes).to(self.device)
+        for module in self.method.modules():
+            if isinstance(module, ClassBanks | Queue):
+                module.rows.normal_()
+                module.written += module.rows.numel()  # more rows than it holds
 
     def step(self, number: int) -> float:
         started = time.perf_counter()
@@ -74,44 +92,80 @@ class Contender:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--patch", type=int, nargs="+", default=[112, 112, 80])
+    parser.add_argument("--net", default="vnet")
+    parser.add_argument("--classes", type=int, default=2)
     parser.add_argument("--filters", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--warmups", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--memory", action="store_true")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     torch.set_flush_denormal(True)
-    contenders = {name: Contender(name, options.patch, options.filters, options.device) for name in options.methods}
+    if options.memory and len(options.methods) == 1:
+        print(memory_growth(options))
+        return
+    unit = "growth_mb" if options.memory else "median_s"
+    found = measured_memory(options) if options.memory else measured_times(options)
+    base = next(iter(found.values()))
+    rows = [
+        {
+            "method": name,
+            unit: round(value, 3),
+            "ratio_to_first": round(value / base, 3),
+            "net": options.net,
+            "patch": "x".join(map(str, options.patch)),
+            "classes": options.classes,
+            "filters": options.filters,
+            "batch": options.batch,
+            "repeats": 3 if options.memory else options.repeats,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "device": torch.cuda.get_device_name() if options.device == "cuda" else platform.machine(),
+        }
+        for name, value in found.items()
+    ]
+    for row in rows:
+        print(f"{row['method']:<16} {row[unit]:>9} {unit}  {row['ratio_to_first']:>6} x")
+    if options.output:
+        with options.output.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def measured_times(options: argparse.Namespace) -> dict[str, float]:
+    """Return the median seconds of a step by method."""
+    contenders = {name: Contender(name, options) for name in options.methods}
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(options.warmups + options.repeats):
         for name, contender in contenders.items():
             taken = contender.step(50 + number)
             if number >= options.warmups:
                 seconds[name].append(taken)
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    base = next(iter(medians.values()))
-    rows = [
-        {
-            "method": name,
-            "median_s": round(median, 3),
-            "ratio_to_first": round(median / base, 3),
-            "patch": "x".join(map(str, options.patch)),
-            "filters": options.filters,
-            "repeats": options.repeats,
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "device": torch.cuda.get_device_name() if options.device == "cuda" else platform.machine(),
-        }
-        for name, median in medians.items()
-    ]
-    for row in rows:
-        print(f"{row['method']:<16} {row['median_s']:>8} s  {row['ratio_to_first']:>6} x")
-    if options.output:
-        with options.output.open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def measured_memory(options: argparse.Namespace) -> dict[str, float]:
+    """Return the megabytes by which three steps raise the resident peak, by method, each in a process of its own."""
+    command = [sys.executable, __file__, "--memory", "--net", options.net, "--classes", str(options.classes)]
+    command += ["--filters", str(options.filters), "--batch", str(options.batch)]
+    command += ["--patch", *map(str, options.patch)]
+    return {
+        name: float(subprocess.run([*command, "--methods", name], check=True, capture_output=True, text=True).stdout)
+        for name in options.methods
+    }
+
+
+def memory_growth(options: argparse.Namespace) -> float:
+    """Return the megabytes by which three steps of the one method raise this process's resident peak."""
+    contender = Contender(options.methods[0], options)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for number in range(3):
+        contender.step(50 + number)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 
 
 if __name__ == "__main__":
