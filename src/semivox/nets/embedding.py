@@ -92,10 +92,12 @@ class RelationHead(nn.Module):
             predict: whether the predictors follow, as they do for the student.
         """
         one = (1,) * (bottleneck.ndim - 2)
-        whole = self.project(masked_pool(bottleneck, coarse_mask(valid, bottleneck.shape[2:]), one).flatten(1))
-        local = self.project_local(masked_pool(logits, valid, self.grid))
-        if predict:
-            whole, local = self.predict(whole), self.predict_local(local)
+        # In full precision: images differ by little, and a few vectors cost nothing.
+        with torch.autocast(bottleneck.device.type, enabled=False):
+            whole = self.project(masked_pool(bottleneck, coarse_mask(valid, bottleneck.shape[2:]), one).flatten(1))
+            local = self.project_local(masked_pool(logits, valid, self.grid))
+            if predict:
+                whole, local = self.predict(whole), self.predict_local(local)
         return whole, _windows(local, self.window)
 
 
