@@ -100,11 +100,7 @@ class AnatomicalMethod(Method):
 
     def __init__(self, make_net: MakeNet, config: AnatomicalConfig) -> None:
         super().__init__(make_net, config)
-        if config.neighbours > config.memory:
-            raise ConfigError(
-                f"method.neighbours = {config.neighbours}, but method.memory = {config.memory} images are remembered: "
-                "take fewer neighbours or remember more"
-            )
+        _check(config, make_net.dims)
         flat = make_net.dims == 2
         self.student = make_net()
         self.teacher = make_teacher(self.student)
@@ -240,6 +236,16 @@ class AnatomicalMethod(Method):
     def predict(self, image: Tensor) -> Tensor:
         """Return the student's class probabilities (B, K, X, Y, Z)."""
         return self.student(image).softmax(1)
+
+
+def _check(config: AnatomicalConfig, dims: int) -> None:
+    if config.neighbours > config.memory:
+        raise ConfigError(
+            f"method.neighbours = {config.neighbours}, but method.memory = {config.memory} images are remembered: "
+            "take fewer neighbours or remember more"
+        )
+    if config.grid is not None and (len(config.grid) != dims or min(config.grid) < 1):
+        raise ConfigError(f"method.grid = {config.grid}: expected {dims} numbers of cells from 1 on, one per axis")
 
 
 def _default_grid(view: Batch) -> tuple[int, ...]:
