@@ -19,8 +19,14 @@ from semivox.run import open_run, read_checkpoint
 from toy_training import train_toy
 from toys import write_toy_dataset
 
-# SimCVD reads the most (distances), and intensities normalised by the foreground are one more way to labels.
-WORDS = {"method": "simcvd", "settings": {"steps": 4, "prepare": {"normalise": "foreground"}}}
+# SimCVD reads the most (distances), and intensities normalised by the foreground are one more way to labels; ARCO
+# remembers, in slices.
+FOREGROUND = {"steps": 4, "prepare": {"normalise": "foreground"}}
+SLICES = {"dims": 2, "patch": [8, 8], "net": {"filters": 2, "levels": 2, "strides": [[2, 2]]}}
+WORDS = {
+    "simcvd": {"method": "simcvd", "settings": FOREGROUND},
+    "arco": {"method": "arco", "settings": FOREGROUND | SLICES},
+}
 
 AUDITED = """
 import json, os, sys
@@ -56,12 +62,15 @@ def lists(data: Path) -> Split:
     return make_split(read_dataset(data), labelled=2, held_out=2)
 
 
-def test_labels_of_unlabelled_scans_and_held_out_files_change_nothing_and_are_never_opened(data, lists, tmp_path):
+@pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
+def test_labels_of_unlabelled_scans_and_held_out_files_change_nothing_and_are_never_opened(
+    words, data, lists, tmp_path
+):
     split = tmp_path / "split.json"
     write_split(lists, split)
     assert [len(names) for names in (lists.labelled, lists.unlabelled, lists.held_out)] == [2, 2, 2]
     plan = plan_dataset(data, split=split, device="cpu").to_json()
-    train_toy(data, tmp_path / "run", cache=tmp_path / "cache", split=split, **WORDS)
+    train_toy(data, tmp_path / "run", cache=tmp_path / "cache", split=split, **words)
 
     spoilt = shutil.copytree(data, tmp_path / "spoilt")
     forbidden = [spoilt / "labelsTr" / f"{name}.nii.gz" for name in (*lists.unlabelled, *lists.held_out)]
@@ -70,8 +79,8 @@ def test_labels_of_unlabelled_scans_and_held_out_files_change_nothing_and_are_ne
     images = [spoilt / "imagesTr" / f"{name}_0000.nii.gz" for name in lists.held_out]
     for image in images:
         image.unlink()
-    words = json.dumps([str(spoilt), str(split), str(tmp_path / "found"), WORDS])
-    command, here = [sys.executable, "-c", AUDITED, words], Path(__file__).parent
+    given = json.dumps([str(spoilt), str(split), str(tmp_path / "found"), words])
+    command, here = [sys.executable, "-c", AUDITED, given], Path(__file__).parent
     done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

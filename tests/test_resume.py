@@ -21,6 +21,12 @@ CUTS = (1, EVERY - 1, EVERY, EVERY + 1)
 STAGES = {"first": {"steps": 3}, "second": {"steps": 2}, "third": {"steps": 3}}
 STAGED = {"method": "toy_stages", "settings": {"stages": STAGES, "checkpoint_every": 2}}
 BANK = {"method": "toy_bank"}
+# Banks and queues that wrap around, both stages, and slices that are padded.
+SMALL = {"anchors": 8, "keys": 4, "bank": 20, "memory": 6, "neighbours": 2, "width": 8, "latent": 8}
+TWO = {"stages": {"pretrain": {"steps": 3}, "finetune": {"steps": 5}}, "checkpoint_every": 2}
+FLAT = {"dims": 2, "patch": [24, 8], "net": {"filters": 2, "levels": 2, "strides": [[2, 2]]}}
+ARCO = {"method": "arco", "fields": SMALL, "settings": TWO | FLAT}
+MONA = {"method": "mona", "fields": SMALL | {"sampler": "sag", "mix": "class"}, "settings": TWO}
 
 
 class CrashError(Exception):
@@ -110,13 +116,14 @@ def test_a_run_that_crashes_between_checkpoints_takes_the_lost_steps_again(metho
 
 
 @pytest.mark.parametrize("cut", range(1, 8))
-def test_a_cut_anywhere_in_a_method_of_several_stages_changes_nothing(cut, whole, train_toy, tmp_path):
-    assert not train_toy(tmp_path / "stopped", on_row=stop_behind(cut), **STAGED).finished
+@pytest.mark.parametrize("words", [STAGED, ARCO], ids=["stages", "arco"])
+def test_a_cut_anywhere_in_a_method_of_several_stages_changes_nothing(words, cut, whole, train_toy, tmp_path):
+    assert not train_toy(tmp_path / "stopped", on_row=stop_behind(cut), **words).finished
     with pytest.raises(CrashError):
-        train_toy(tmp_path / "crashed", on_row=crash_in(cut), **STAGED)
+        train_toy(tmp_path / "crashed", on_row=crash_in(cut), **words)
     for run in (tmp_path / "stopped", tmp_path / "crashed"):
-        assert train_toy(run, resume=True, **STAGED).finished
-        assert_same_run(run, whole(**STAGED))
+        assert train_toy(run, resume=True, **words).finished
+        assert_same_run(run, whole(**words))
 
 
 def test_stages_start_from_what_they_name_and_begin_once(whole):
@@ -130,7 +137,9 @@ def test_stages_start_from_what_they_name_and_begin_once(whole):
     assert [row["shown"]["begun"] for row in run.log_rows()] == [1, 1, 1, 1, 1, 2, 2, 2]
 
 
-@pytest.mark.parametrize("words", [{"method": "simcvd"}, STAGED, BANK], ids=["simcvd", "stages", "bank"])
+@pytest.mark.parametrize(
+    "words", [{"method": "simcvd"}, STAGED, BANK, ARCO, MONA], ids=["simcvd", "stages", "bank", "arco", "mona"]
+)
 def test_a_spent_budget_stops_behind_a_checkpoint_and_a_run_cut_after_every_step_is_the_same_run(
     words, whole, train_toy, tmp_path
 ):
