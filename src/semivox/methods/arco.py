@@ -7,7 +7,8 @@ Stages: "pretrain", relations of images to a memory of others beside the supervi
 the run's `steps` unless `stages.NAME.steps` says otherwise.
 Differs from the paper:
   Sampling. Exactly unbiased for every class size (`semivox.ops.sampling`); pairs of "sag" lie opposite in the list of
-  their stratum, `mirror = "space"` mirrors them in the image as the paper draws it.
+  their stratum. `mirror = "space"` mirrors them in their cell as the paper draws it, save where that pixel is of
+  another class; what is drawn from banks, which are no image, still pairs by list.
   Negatives. As in the paper, features of the other classes; in the released code a class's bank holds what looks like
   another class and stays empty where there are two classes (`negatives = "released"`, for comparison: its window of
   ranks 3 to 19, but banks of our size).
@@ -19,7 +20,8 @@ Differs from the paper:
   heads are linear; 128 channels in 2D and 64 in 3D, against 512 printed and 496 and 16 released. Only drawn pixels
   are embedded; the predictor follows the pooling where an image is embedded.
   The teacher is in evaluation mode unless `teacher_mode` says "train"; its decay starts as min(1 - 1 / (step + 1),
-  .99). Mixing pastes rectangles through all slices of a volume, 10 of them in the released code.
+  .99). Mixing pastes rectangles through all slices of a volume, 10 of them in the released code. Labelled and
+  unlabelled images pass in two forwards, labelled first, as released.
   The supervised loss is CE + Dice over foreground classes. The student predicts.
 Shapes: B images, C channels, K classes, X Y Z voxels, N pixels of the coarser grid, D channels of an embedding; _l
 labelled, _u unlabelled; _s student, _t teacher; p probabilities; q pseudo label; r embeddings of pixels, z of images.
