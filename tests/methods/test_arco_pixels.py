@@ -5,7 +5,7 @@ import torch
 from anatomical import PLAIN, PRETRAIN, in_2d_and_3d, make
 from crops import SIZES, run_forward, spied, toy_batch, toy_progress
 
-from semivox.methods.base_anatomical import _default_grid
+from semivox.ops.sampling import default_grid
 
 # What the nets see
 
@@ -155,4 +155,4 @@ def test_released_keys_are_uncertain_unlabelled_pixels_of_rank_3_to_19():
 def test_the_grid_has_4_by_4_cells_a_slice_and_two_across(dims, axis, grid):
     batch = toy_batch(dims=dims)
     batch.slice_axis = axis
-    assert _default_grid(batch) == grid
+    assert default_grid(batch.image_l.ndim - 2, batch.slice_axis) == grid

@@ -24,7 +24,7 @@ from semivox.ops.ema import ema_update, make_teacher
 from semivox.ops.mixing import box_masks, class_masks, mix, partner
 from semivox.ops.perturb import intensity
 from semivox.ops.ramps import warmup_decay
-from semivox.ops.sampling import Scheme
+from semivox.ops.sampling import Scheme, default_grid
 from semivox.ops.slices import strided
 from semivox.ops.uncertainty import entropy, most_certain
 from semivox.types import Batch, Progress, Stage, Terms
@@ -166,7 +166,7 @@ class AnatomicalMethod(Method):
         contrast, near = self.anatomy.losses(
             parts,
             progress.generator("pixels"),
-            grid=config.grid or _default_grid(view),
+            grid=config.grid or default_grid(view.image_l.ndim - 2, view.slice_axis),
             mirror=config.mirror,
             neighbours=config.neighbours,
         )
@@ -246,9 +246,3 @@ def _check(config: AnatomicalConfig, dims: int) -> None:
         )
     if config.grid is not None and (len(config.grid) != dims or min(config.grid) < 1):
         raise ConfigError(f"method.grid = {config.grid}: expected {dims} numbers of cells from 1 on, one per axis")
-
-
-def _default_grid(view: Batch) -> tuple[int, ...]:
-    """Return the paper's 4 x 4 cells per slice, with 2 across the slices of a volume."""
-    dims = view.image_l.ndim - 2
-    return tuple(2 if dims == 3 and axis == view.slice_axis else 4 for axis in range(dims))

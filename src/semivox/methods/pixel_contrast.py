@@ -24,11 +24,12 @@ Shapes: B images, K classes, X Y Z voxels, H channels of the map, N = K * count 
 labelled, _u unlabelled; z_1 z_2 embeddings of two views.
 """
 
-from typing import Literal, NamedTuple, Self
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from semivox.errors import ConfigError
 from semivox.methods.base import Method, MethodConfig
@@ -41,8 +42,8 @@ from semivox.ops.ema import ema_update, make_teacher
 from semivox.ops.perturb import intensity
 from semivox.ops.queue import Queue, gathered
 from semivox.ops.ramps import sigmoid_rampup, warmup_decay
-from semivox.ops.sampling import Pool, grid_cells
-from semivox.ops.slices import strided
+from semivox.ops.sampling import Pool, Scheme, grid_cells
+from semivox.ops.slices import listed, strided
 from semivox.ops.views import cosine_distance, nt_xent, queue_contrast, vicreg_terms
 from semivox.types import Batch, Progress, Stage, Terms
 
@@ -57,7 +58,7 @@ class Config(MethodConfig):
 
     framework: Literal["simclr", "moco", "knn_moco", "byol", "isd", "vicreg"] = "simclr"
     """what is asked of two views of the drawn pixels."""
-    sampler: Literal["naive", "sg", "sag"] = "sg"
+    sampler: Scheme = "sg"
     """how pixels are drawn: independently, by strata, or by strata in mirrored pairs."""
     grid: tuple[int, ...] | None = None
     """cells of the sampling grid along each axis of an image; None: 4 x 4, and 2 across the slices of a volume."""
@@ -99,6 +100,7 @@ class PixelContrast(Method):
                 f"method.neighbours = {config.neighbours}, but method.queue = {config.queue} pixels are remembered: "
                 "take fewer neighbours or a longer queue"
             )
+        self.grid = _grid(make_net, config)
         self.student = make_net()
         with make_net.seeded("head"):
             self.head = PixelHead(self.student, config.width or (128 if make_net.dims == 2 else 64))
@@ -127,12 +129,11 @@ class PixelContrast(Method):
             decoded = self.student.decode(self.student.encode(image))
             views.append(self._views(decoded, view.image_u, view.valid_u, None, progress.generator("second_u")))
         maps = Views(*(torch.cat(parts) for parts in zip(*views, strict=True)))
-        grid = config.grid or _default_grid(view)
-        cells = grid_cells(len(maps.class_ids), maps.class_ids.shape[1:], grid, device=maps.class_ids.device)
+        cells = grid_cells(len(maps.class_ids), maps.class_ids.shape[1:], self.grid, device=maps.class_ids.device)
         pool = Pool(maps.class_ids.flatten(), cells.flatten(), classes=self.student.classes)
         pixels, found = pool.draw(config.count, scheme=config.sampler, generator=progress.generator("pixels"))
-        z_1 = self.head.embed(_listed(maps.first)[pixels], predict=True)  # (K, count, D)
-        z_2 = self._embed_second(_listed(maps.second)[pixels])
+        z_1 = self.head.embed(listed(maps.first)[pixels], predict=True)  # (K, count, D)
+        z_2 = self._embed_second(listed(maps.second)[pixels])
         weight = WEIGHTS[config.framework] if config.weight is None else config.weight
         # Draw by draw, all classes in turn: where the queue is short, each class keeps its part of it.
         rows = (x.transpose(0, 1).flatten(0, 1) for x in (z_1, z_2, pixels, found[:, None].expand_as(pixels)))
@@ -196,25 +197,20 @@ class PixelContrast(Method):
             self.queue.push(*(gathered(x) for x in self._newest))
         self._newest = None
 
-    def train(self, mode: bool = True) -> Self:
-        """Set the mode, save that the teacher stays in evaluation mode."""
-        super().train(mode)
-        for part in (self.teacher, self.teacher_head):
-            if part is not None:
-                part.eval()
-        return self
+    def always_in_eval(self) -> Iterable[nn.Module]:
+        """Return the teacher and its head, where there are any."""
+        return (part for part in (self.teacher, self.teacher_head) if part is not None)
 
     def predict(self, image: Tensor) -> Tensor:
         """Return the student's class probabilities (B, K, X, Y, Z)."""
         return self.student(image).softmax(1)
 
 
-def _default_grid(view: Batch) -> tuple[int, ...]:
-    """Return the paper's 4 x 4 cells per slice, with 2 across the slices of a volume."""
-    dims = view.image_l.ndim - 2
-    return tuple(2 if dims == 3 and axis == view.slice_axis else 4 for axis in range(dims))
-
-
-def _listed(h: Tensor) -> Tensor:
-    """Return the pixels (B * positions, H) of a map (B, H, *grid)."""
-    return h.flatten(2).transpose(1, 2).flatten(0, 1)
+def _grid(make_net: MakeNet, config: Config) -> tuple[int, ...]:
+    """Return the cells along each axis: the paper's 4 x 4 per slice, with 2 across the slices of a volume."""
+    dims = make_net.dims
+    if config.grid is None:
+        return tuple(2 if dims == 3 and axis == make_net.slice_axis else 4 for axis in range(dims))
+    if len(config.grid) != dims or min(config.grid) < 1:
+        raise ConfigError(f"method.grid = {config.grid}: expected {dims} numbers of cells from 1 on, one per axis")
+    return config.grid

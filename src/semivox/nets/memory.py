@@ -13,7 +13,7 @@ from semivox.ops.contrast import nearest_neighbours, relational_distillation
 from semivox.ops.ema import ema_update, make_teacher
 from semivox.ops.queue import ClassBanks, Queue, gathered
 from semivox.ops.sampling import cell_mirrors, grid_cells
-from semivox.ops.slices import coarse_mask, masked_pool, strided
+from semivox.ops.slices import coarse_mask, listed, masked_pool, strided
 
 SIDE = {2: 8, 3: 4}
 """Cells along each axis that an image's embedding is pooled to, before it is one vector."""
@@ -149,7 +149,7 @@ class Anatomy(nn.Module):
         size, device = h_s.shape[2:], h_s.device
         cells = grid_cells(len(h_s), size, grid, device=device).flatten()
         mirrors = cell_mirrors(len(h_s), size, grid, device=device).flatten() if mirror == "space" else None
-        pixels = Pixels(_listed(h_s), _listed(h_t), anchors, prototypes, keys, cells, mirrors)
+        pixels = Pixels(listed(h_s), listed(h_t), anchors, prototypes, keys, cells, mirrors)
         contrast = anatomical_contrast(
             pixels, self.banks, self.draws, generator, embed_s=self._embed_s, embed_t=self._embed_t
         )
@@ -180,8 +180,3 @@ class Anatomy(nn.Module):
             keys.push(self.banks)
             self.images.push(gathered(z), gathered(held))
         self._newest = None
-
-
-def _listed(h: Tensor) -> Tensor:
-    """Return the pixels (B * positions, C) of a map (B, C, *grid)."""
-    return h.flatten(2).transpose(1, 2).flatten(0, 1)

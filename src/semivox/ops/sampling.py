@@ -199,6 +199,11 @@ def grid_cells(
     return cell.expand(batch, *size)
 
 
+def default_grid(dims: int, slice_axis: int) -> tuple[int, ...]:
+    """Return the paper's 4 x 4 cells of a slice; 2 cells, of our own choice, across the slices of a volume."""
+    return tuple(2 if dims == 3 and axis == slice_axis else 4 for axis in range(dims))
+
+
 def cell_mirrors(
     batch: int, size: Sequence[int], grid: Sequence[int], *, device: torch.device | str | None = None
 ) -> Tensor:

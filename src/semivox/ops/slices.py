@@ -91,3 +91,8 @@ def strided(x: Tensor, strides: Sequence[int]) -> Tensor:
     for axis, stride in zip(axes, strides, strict=True):
         x = x.index_select(axis, torch.arange(stride // 2, x.shape[axis], stride, device=x.device))
     return x
+
+
+def listed(x: Tensor) -> Tensor:
+    """Return the voxels (M * voxels, C) of volumes or images (M, C, *spatial), one after another."""
+    return x.flatten(2).transpose(1, 2).flatten(0, 1)
