@@ -69,6 +69,15 @@ def test_views_are_the_same_pixels_in_other_intensities_and_the_first_labelled_o
             assert min(torch.corrcoef(pair)[0, 1] for pair in pairs) > 0.9
 
 
+def test_rows_of_both_views_are_the_same_pixels(monkeypatch):
+    method, calls = make("vicreg", net={"dropout": 0.0}), recorded(monkeypatch, "vicreg_terms")
+    monkeypatch.setattr(pixel_contrast, "intensity", lambda image, *_, **__: image)
+    contrast(method)
+    invariance, variance, _ = calls[0][-1]
+    assert invariance == 0
+    assert variance > 0
+
+
 @pytest.mark.parametrize("framework", ["simclr", "moco"])
 def test_classes_are_labels_where_there_are_and_else_what_the_second_views_net_finds(framework, monkeypatch):
     method, batch = warmed(framework, geometry="none"), toy_batch(dims=2, seed=9)
@@ -89,6 +98,9 @@ def test_a_volume_has_a_grid_of_cells_across_its_slices_too(monkeypatch):
     run_forward(make("byol", dims=3), toy_batch(dims=3), toy_progress())
     run_forward(make("byol", dims=3, grid=(2, 2, 1)), toy_batch(dims=3), toy_progress())
     assert [given[2] for given, *_ in calls] == [(4, 4, 2), (2, 2, 1)]
+    for wrong in ((4, 4), (4, 4, 0)):
+        with pytest.raises(ConfigError, match="expected 3 numbers of cells"):
+            make("byol", dims=3, grid=wrong)
 
 
 def test_simclr_takes_no_further_draw_of_a_pixel_for_another_pixel():
