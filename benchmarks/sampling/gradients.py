@@ -14,7 +14,8 @@ from step to step, over batches and draws; the rest is between batches, which no
 import argparse
 import csv
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -30,19 +31,20 @@ from semivox.data.recipe import Recipe
 from semivox.data.splitting import read_split
 from semivox.methods.base_anatomical import AnatomicalMethod
 from semivox.nets import memory
-from semivox.ops.anatomy import Pixels, anatomical_contrast
+from semivox.ops.anatomy import Contrast, Draws, anatomical_contrast
 from semivox.ops.sampling import SCHEMES
 from semivox.run import RunFolder, open_run, read_checkpoint
 from semivox.training import make_stream
 from semivox.types import Progress, seed_from
 
+Redraw = Callable[[Draws, torch.Generator], Contrast]
 SOURCES = ("bank", "batch")
 PARTS = ("loss", "head", "net")
 RESAMPLES = 2000
 
 
-def frozen_batches(run: RunFolder, data: Path, batches: int) -> Iterator[tuple[AnatomicalMethod, Pixels]]:
-    """Yield the method and the pixels of each batch, with their graph, as the contrast of that step gets them."""
+def frozen_batches(run: RunFolder, data: Path, batches: int) -> Iterator[tuple[AnatomicalMethod, Redraw]]:
+    """Yield the method and the contrast of each batch, its graph included, as a function of the draws alone."""
     checkpoint = sorted((run.path / "checkpoints").glob("step_*.pt"))[-1]
     state, method = read_checkpoint(checkpoint), make_method(run.config, run.facts)
     if not isinstance(method, AnatomicalMethod):
@@ -60,17 +62,18 @@ def frozen_batches(run: RunFolder, data: Path, batches: int) -> Iterator[tuple[A
         progress = Progress(stage.name, step, stage.steps or 1, step, run.config.seed, logged=False)
         with mock.patch.object(memory, "anatomical_contrast", wraps=anatomical_contrast) as used:
             method(stream.batch(step), progress)
-        yield method, used.call_args.args[0]
+        pixels, banks, *_ = used.call_args.args
+        yield method, partial(anatomical_contrast, pixels, banks, **used.call_args.kwargs)
 
 
-def drawn(method: AnatomicalMethod, pixels: Pixels, scheme: str, source: str, repeats: int) -> dict[str, Tensor]:
+def drawn(method: AnatomicalMethod, redraw: Redraw, scheme: str, source: str, repeats: int) -> dict[str, Tensor]:
     """Return (repeats, size) of each part: the loss, its gradients to the weights of the head and of the net."""
     draws = dataclasses.replace(method.anatomy.draws, scheme=scheme, source=source)
     head, net = (list(module.parameters()) for module in (method.anatomy.student, method.student))
     random = torch.Generator().manual_seed(0)
     found: dict[str, list[Tensor]] = {part: [] for part in PARTS}
     for _ in range(repeats):
-        loss = anatomical_contrast(pixels, method.anatomy.banks, draws, random).loss
+        loss = redraw(draws, random).loss
         gradients = torch.autograd.grad(loss, head + net, retain_graph=True, allow_unused=True)
         found["loss"].append(loss.detach().view(1))
         found["head"].append(flat(gradients[: len(head)]))
@@ -129,10 +132,10 @@ def main() -> None:
     keys = [(source, scheme, part) for source in SOURCES for scheme in SCHEMES for part in PARTS]
     grams: dict[tuple[str, ...], list[Tensor]] = {key: [] for key in keys}
     means: dict[tuple[str, ...], list[Tensor]] = {key: [] for key in keys}
-    for number, (method, pixels) in enumerate(frozen_batches(run, options.data, options.batches), 1):
+    for number, (method, redraw) in enumerate(frozen_batches(run, options.data, options.batches), 1):
         for source in SOURCES:
             for scheme in SCHEMES:
-                for part, found in drawn(method, pixels, scheme, source, options.repeats).items():
+                for part, found in drawn(method, redraw, scheme, source, options.repeats).items():
                     grams[source, scheme, part].append(products(found))
                     means[source, scheme, part].append(found.mean(0))
         print(f"batch {number} of {options.batches}")
