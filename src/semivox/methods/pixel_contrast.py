@@ -42,7 +42,7 @@ from semivox.ops.ema import ema_update, make_teacher
 from semivox.ops.perturb import intensity
 from semivox.ops.queue import Queue, gathered
 from semivox.ops.ramps import sigmoid_rampup, warmup_decay
-from semivox.ops.sampling import Pool, Scheme, grid_cells
+from semivox.ops.sampling import Pool, Scheme, default_grid, grid_cells
 from semivox.ops.slices import listed, strided
 from semivox.ops.views import cosine_distance, nt_xent, queue_contrast, vicreg_terms
 from semivox.types import Batch, Progress, Stage, Terms
@@ -207,10 +207,10 @@ class PixelContrast(Method):
 
 
 def _grid(make_net: MakeNet, config: Config) -> tuple[int, ...]:
-    """Return the cells along each axis: the paper's 4 x 4 per slice, with 2 across the slices of a volume."""
+    """Return the cells along each axis."""
     dims = make_net.dims
     if config.grid is None:
-        return tuple(2 if dims == 3 and axis == make_net.slice_axis else 4 for axis in range(dims))
+        return default_grid(dims, make_net.slice_axis)
     if len(config.grid) != dims or min(config.grid) < 1:
         raise ConfigError(f"method.grid = {config.grid}: expected {dims} numbers of cells from 1 on, one per axis")
     return config.grid
