@@ -35,6 +35,7 @@ from semivox.tables import (
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
+KEPT = ("method", "group", "seed", "split", "patients", "weights", "options", "versions")
 TABLES = {
     "steps.csv": "The time of a step, methods interleaved in one run (`python benchmarks/speed/steps.py -o "
     "benchmarks/results/steps.csv`); `supervised` takes 4 labelled crops, the others 2 and 2:",
@@ -51,7 +52,7 @@ def collect(runs: Path) -> None:
         shutil.copy(scores, target / scores.name)
         facts = json.loads(scores.with_suffix(".json").read_text())
         prediction = facts["prediction"]
-        kept = {key: prediction[key] for key in ("method", "group", "seed", "split", "weights", "options", "versions")}
+        kept = {key: prediction[key] for key in KEPT if key in prediction}
         own = {key: facts[key] for key in ("unit", "tolerance", "hd95", "scored")}
         (target / f"{scores.stem}.json").write_text(json.dumps({**own, "prediction": kept}, indent=1) + "\n")
         rows = (scores.parent / "run" / "log.jsonl").read_text().splitlines()
@@ -93,7 +94,7 @@ def scored(files: Sequence[Path], protocol: Protocol) -> list[str]:
         lines += [f"Paired difference of {name} from further controls, with its 95 % interval and Holm's p:", ""]
         lines += [controls_table(tables, files, protocol.further_controls), ""]
     lines += [f"- {sentence(c)}" for c in tables.comparisons if (c.metric, c.label) == (tables.metrics[0], None)]
-    return [*lines, *(f"- {note}" for note in (*tables.notes, *protocol.notes)), ""]
+    return [*lines, *(f"- {note}" for note in tables.notes), ""]
 
 
 def controls_table(tables: Tables, files: Sequence[Path], controls: Sequence[str]) -> str:

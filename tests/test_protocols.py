@@ -88,7 +88,6 @@ def test_two_rows_of_one_method_and_budget_need_labels(read):
 def test_counted_cases_are_one_nameless_group(read, patients):
     protocol = read(COUNTED)
     (job, *_) = jobs_of(protocol, Path("out"))
-    assert protocol.notes == ()
     assert job.scores == {"": Path("out/supervised-1-seed0/scores.csv")}
     assert groups_of(protocol, split_of(protocol, 1, patients), patients) == {"": ["case_e"]}
 
@@ -101,7 +100,6 @@ def test_each_named_group_has_scores_of_its_own_and_all_are_held_out(read, patie
         "one": Path("out/teacher-1-seed0/scores-one.csv"),
         "two": Path("out/teacher-1-seed0/scores-two.csv"),
     }
-    assert len(protocol.notes) == 1
     split = split_of(protocol, ("a",), patients)
     assert split.labelled == ("case_a",)
     assert split.unlabelled == ("case_e", "case_f"), "other rows' labelled patients are unlabelled here"

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from semivox.comparison import summarise
 from semivox.errors import DatasetError
 from semivox.scores import group_scores, read_scores
 
@@ -38,6 +39,24 @@ def test_runs_are_grouped_by_display_name_and_sorted_by_seed(tmp_path):
     ]
     groups = group_scores([read_scores(path) for path in [*paths, paths[0]]])
     assert [(g.name, [run.seed for run in g.runs]) for g in groups] == [("m, small", [1, 3]), ("m", [2])]
+
+
+FRAMES = "case,label,name,dice\np1_ed,1,x,0.9\np1_es,1,x,0.5\np2_ed,1,x,0.4\np2_es,1,x,\n"
+
+
+def test_the_scans_of_a_patient_are_one_observation(tmp_path):
+    """p1 has (.9 + .5) / 2, p2 the one score that is defined: two patients, not three scans."""
+    told = {"prediction": {"group": "a", "method": "m", "patients": "^p."}}
+    (group,) = group_scores([read_scores(write(tmp_path, FRAMES, told))])
+    assert group.cells("dice") == pytest.approx({("p1", "x"): 0.7, ("p2", "x"): 0.4})
+    found = summarise(group, "dice")
+    assert (found.cases, found.mean) == (2, pytest.approx(0.55))
+
+
+def test_without_patients_and_where_runs_disagree_on_them_a_scan_is_one_observation(tmp_path):
+    plain = write(tmp_path / "a", FRAMES, {"prediction": {"group": "a"}})
+    told = write(tmp_path / "b", FRAMES, {"prediction": {"group": "b", "patients": "^p."}})
+    assert all(len(g.cells("dice")) == 3 for g in group_scores([read_scores(path) for path in (plain, told)]))
 
 
 def test_a_moved_folder_is_found_beside_the_scores(tmp_path):

@@ -1,7 +1,8 @@
 """Means, intervals and paired tests of groups of runs: the statistics behind every table.
 
 The unit of every statistic is the case: runs of one group (the same method and settings, other seeds) are averaged per
-case first, so that three seeds on twenty cases are twenty observations, not sixty.
+case first, so that three seeds on twenty cases are twenty observations, not sixty. Where the split knows patients, the
+unit is the patient: two frames of one heart are one observation.
 """
 
 from collections.abc import Mapping, Sequence

@@ -185,6 +185,7 @@ def _record(
         "group": first.config.label or first.facts["method"],
         "seed": first.config.seed,
         "split": first.facts["split"],
+        "patients": read_split(first.split_file).patients,
         "weights": [file_digest(p.checkpoint) for p in predictors],
         "step": [p.step for p in predictors],
         "steps": [p.steps for p in predictors],

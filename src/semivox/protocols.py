@@ -114,16 +114,6 @@ class Protocol(BaseModel):
         """Names of the groups of held-out cases; one without a name where they are counted."""
         return ("",) if isinstance(self.held_out, int) else tuple(self.held_out)
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a reader of the scores must know, in sentences."""
-        if self.patients is None:
-            return ()
-        return (
-            "The scans of a patient count as cases of their own, though they are alike: intervals are too narrow and "
-            "p values too small for as many patients.",
-        )
-
 
 @dataclass(frozen=True)
 class Job:

@@ -50,7 +50,6 @@ def write_report(
     *,
     control: str | None = "supervised",
     further_controls: Sequence[str] = (),
-    notes: Sequence[str] = (),
     images: Path | None = None,
     title: str = "What did the unlabelled scans bring?",
 ) -> Path:
@@ -63,7 +62,6 @@ def write_report(
         output: the HTML file.
         control: group or method that the others are compared with, see `summary_tables`.
         further_controls: the same, for further tables of paired tests.
-        notes: sentences beside those that the scores themselves give rise to.
         images: a folder of the scans, for the pictures, where scores.json does not name them or they moved.
         title: heading of the report.
 
@@ -84,7 +82,7 @@ def write_report(
         first=tables.metrics[0],
         sentences=_sentences(tables),
         shares=class_shares([run.path for group in groups for run in group.runs]),
-        notes=(*tables.notes, *notes),
+        notes=tables.notes,
         further={name: _against(name, ordered, tables) for name in further_controls},
         run_rows=_run_rows(tables),
         overlaps={group: overlap_text(tables, group) for group in tables.groups},

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from semivox.data.splitting import patient_of
 from semivox.errors import DatasetError
 
 METRICS = ("dice", "jaccard", "hd95", "hd", "asd", "assd", "nsd")
@@ -72,6 +73,12 @@ class Scores:
         return str(split) if split else None
 
     @property
+    def patients(self) -> str | None:
+        """The regular expression that finds the patient in a case's name, where the split had one."""
+        found = self.prediction.get("patients")
+        return str(found) if found else None
+
+    @property
     def miou(self) -> float:
         """The mIoU of all pictures together; NaN for scans."""
         found = self.info.get("miou")
@@ -93,10 +100,17 @@ class Scores:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that are one method with one setting; they differ in their seed, or in the drawn labels."""
+    """Runs that are one method with one setting; they differ in their seed, or in the drawn labels.
+
+    Attributes:
+        name: how tables call it.
+        runs: its runs.
+        patients: the regular expression that finds the patient in a case's name; None where every case is one.
+    """
 
     name: str
     runs: tuple[Scores, ...]
+    patients: str | None = None
 
     @property
     def method(self) -> str:
@@ -124,12 +138,15 @@ class Group:
         return frozenset(row.label for run in self.runs for row in run.rows)
 
     def cells(self, metric: str, label: str | None = None) -> dict[tuple[str, str], float]:
-        """Return {(case, class): mean over the runs}; what is undefined in every run is left out."""
-        return {
-            (case, found): sum(values) / len(values)
-            for (case, found), values in self._values.get(metric, {}).items()
-            if label in (None, found)
-        }
+        """Return {(patient, class): mean over the runs and the patient's scans}; what is undefined in all is left out.
+
+        Without `patients`, every case is a patient.
+        """
+        scans: dict[tuple[str, str], list[float]] = {}
+        for (case, found), values in self._values.get(metric, {}).items():
+            if label in (None, found):
+                scans.setdefault((patient_of(case, self.patients), found), []).append(sum(values) / len(values))
+        return {key: sum(means) / len(means) for key, means in scans.items()}
 
     @cached_property
     def _values(self) -> dict[str, dict[tuple[str, str], list[float]]]:
@@ -178,7 +195,9 @@ def group_scores(scores: Sequence[Scores]) -> list[Group]:
     for one in {one.path.resolve(): one for one in scores}.values():
         groups.setdefault(one.group, []).append(one)
     by_seed = {name: sorted(runs, key=lambda r: (r.seed is None, r.seed or 0)) for name, runs in groups.items()}
-    return [Group(name, tuple(runs)) for name, runs in by_seed.items()]
+    known = {one.patients for one in scores}
+    patients = known.pop() if len(known) == 1 else None  # runs that disagree on it have the case in common
+    return [Group(name, tuple(runs), patients) for name, runs in by_seed.items()]
 
 
 def _row(line: Mapping[str, str | None], metrics: Sequence[str], where: str) -> Row:

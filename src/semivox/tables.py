@@ -241,7 +241,9 @@ def _notes_on_cases(groups: Sequence[Group]) -> Iterator[str]:
         yield "The groups were not scored on the same cases; paired tests use the cases that both have."
     if len({group.labels for group in groups}) > 1:
         yield "The groups were not scored on the same classes; paired tests use the classes that both have."
-    fewest = min(len(group.cases) for group in groups)
+    if any(group.patients for group in groups):
+        yield "The scans of a patient were averaged first: cases are patients."
+    fewest = min(len({case for case, _ in group.cells(group.metrics[0])}) for group in groups)
     if fewest < 6:
         yield (
             f"With {fewest} cases the signed-rank test cannot go below p = {min(1.0, 2 ** (1 - fewest)):.3g}, and a "
