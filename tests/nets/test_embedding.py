@@ -11,6 +11,11 @@ from semivox.nets.net import by
 SIZES = {2: (32, 48), 3: (32, 16, 16)}
 
 
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
 def make_net(dims, name="vnet", **more):
     options = {"filters": 2, "levels": 4, "channels": 1, "classes": 3} | more
     return MakeNet(name, dims=dims, **options)()
@@ -91,7 +96,7 @@ def test_no_image_changes_the_embeddings_of_another(name):
     head, image = PixelHead(net, 12), torch.randn(2, 1, 32, 32)
     both = head(net.decode(net.encode(image)).features)
     single = torch.cat([head(net.decode(net.encode(one[None])).features) for one in image])
-    torch.testing.assert_close(both, single, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(both, single, rtol=1e-3, atol=1e-4)
 
 
 # Images and windows

@@ -166,5 +166,14 @@ def test_rows_are_gathered_whatever_their_kind_and_order_in_memory(x):
 
 
 @pytest.mark.usefixtures("group")
+def test_processes_exchange_tensors_that_lie_in_order_as_those_of_gpus_must(monkeypatch):
+    exchange, exchanged = torch.distributed.all_gather, []
+    monkeypatch.setattr(torch.distributed, "all_gather", lambda *given: exchanged.append(given) or exchange(*given))
+    gathered(torch.randn(3, 6, 2).transpose(0, 1))
+    ((parts, mine),) = exchanged
+    assert all(x.is_contiguous() for x in (*parts, mine))
+
+
+@pytest.mark.usefixtures("group")
 def test_what_is_gathered_asks_for_no_gradient():
     assert not gathered(torch.randn(3, 2, requires_grad=True)).requires_grad
