@@ -16,6 +16,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from sampling.page import section
+
 from semivox.comparison import Comparison, compare_all
 from semivox.curves import COLLAPSE
 from semivox.frequency import class_shares
@@ -64,7 +66,7 @@ def page() -> str:
     """Return docs/results.md."""
     lines = ["# Results", "", "Made by `python benchmarks/results.py page` from `benchmarks/results`.", ""]
     lines += [(RESULTS / "reading.md").read_text().strip(), ""]
-    for folder in sorted(path for path in RESULTS.iterdir() if path.is_dir()):
+    for folder in sorted(path for path in RESULTS.iterdir() if (HERE / f"{path.name}.toml").exists()):
         file = HERE / f"{folder.name}.toml"
         protocol = read_protocol(file)
         lines += [f"## {protocol.title}", "", f"`semivox bench benchmarks/{file.name}`", ""]
@@ -74,6 +76,7 @@ def page() -> str:
         lines += [collapse_table(folder)]
         reading = folder / "reading.md"
         lines += [reading.read_text().strip(), ""] if reading.exists() else []
+    lines += [section()]
     lines += ["## What a step costs, and which term trains", ""]
     for name, words in TABLES.items():
         lines += [words, "", table(RESULTS / name), ""]

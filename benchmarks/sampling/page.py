@@ -127,21 +127,16 @@ def write_figure(file: Path) -> None:
     rows = [*fields(), *gradients()]
     figure = Figure(figsize=(8, 0.24 * len(rows) + 0.9), layout="constrained")
     axes = figure.add_subplot()
-    for scheme, colour, marker in (("sg", "C0", "o"), ("sag", "C1", "D")):
-        for place, row in enumerate(rows):
-            value, low, high = row.ratios[scheme]
-            at = place + (0.15 if scheme == "sag" else -0.15)
-            axes.plot([low, high], [at, at], color=colour, linewidth=1.5)
-            label = {"sg": "SG", "sag": "SAG"}[scheme] if not place else None
-            axes.plot(max(value, 1e-3), at, marker, color=colour, markersize=4, label=label)
+    for scheme, colour, marker, shift in (("sg", "C0", "o", -0.15), ("sag", "C1", "D", 0.15)):
+        values, lows, highs = zip(*(row.ratios[scheme] for row in rows), strict=True)
+        at = [place + shift for place in range(len(rows))]
+        axes.hlines(at, lows, highs, color=colour, linewidth=1.5)
+        axes.plot([max(value, 1e-3) for value in values], at, marker, color=colour, markersize=4, label=scheme.upper())
     axes.axvline(1, color="0.6", linewidth=1, zorder=0)
     axes.axhline(len(fields()) - 0.5, color="0.8", linewidth=1, zorder=0)
-    axes.set(
-        xscale="log",
-        xlim=(8e-4, 3),
-        yticks=range(len(rows)),
-        xlabel="variance over that of naive draws; below 0.001 at 0.001",
-    )
+    axes.set(xscale="log", xlim=(8e-4, 3), yticks=range(len(rows)))
+    axes.minorticks_off()
+    axes.set_xlabel("variance over that of naive draws, 0.001 standing for less")
     axes.set_yticklabels([row.name for row in rows])
     axes.invert_yaxis()
     axes.legend(loc="lower left", frameon=False)
