@@ -26,6 +26,7 @@ SLICES = {"dims": 2, "patch": [8, 8], "net": {"filters": 2, "levels": 2, "stride
 WORDS = {
     "simcvd": {"method": "simcvd", "settings": FOREGROUND},
     "arco": {"method": "arco", "settings": FOREGROUND | SLICES},
+    "pixel_contrast": {"method": "pixel_contrast", "fields": {"framework": "moco"}, "settings": FOREGROUND},
 }
 
 AUDITED = """

@@ -15,6 +15,7 @@ TESTS = Path(__file__).parent
 
 RUNS = {
     "simcvd": {"fields": {"head_sizes": [8, 4]}, "settings": {"steps": 3}},
+    "pixel_contrast": {"fields": {"framework": "moco", "count": 8, "queue": 12}, "settings": {"steps": 3}},
     # Two stages, and banks of fewer rows than both processes make in a step.
     "arco": {"fields": {"anchors": 8, "bank": 12, "memory": 6, "neighbours": 2, "latent": 8}, "settings": {"steps": 3}},
 }

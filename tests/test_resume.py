@@ -26,6 +26,8 @@ SMALL = {"anchors": 8, "keys": 4, "bank": 20, "memory": 6, "neighbours": 2, "wid
 TWO = {"stages": {"pretrain": {"steps": 3}, "finetune": {"steps": 5}}, "checkpoint_every": 2}
 FLAT = {"dims": 2, "patch": [24, 8], "net": {"filters": 2, "levels": 2, "strides": [[2, 2]]}}
 ARCO = {"method": "arco", "fields": SMALL, "settings": TWO | FLAT}
+QUEUE = {"framework": "knn_moco", "count": 8, "queue": 20, "neighbours": 3, "width": 8}
+PIXELS = {"method": "pixel_contrast", "fields": QUEUE}
 MONA = {"method": "mona", "fields": SMALL | {"sampler": "sag", "mix": "class"}, "settings": TWO}
 
 
@@ -138,7 +140,9 @@ def test_stages_start_from_what_they_name_and_begin_once(whole):
 
 
 @pytest.mark.parametrize(
-    "words", [{"method": "simcvd"}, STAGED, BANK, ARCO, MONA], ids=["simcvd", "stages", "bank", "arco", "mona"]
+    "words",
+    [{"method": "simcvd"}, STAGED, BANK, ARCO, MONA, PIXELS],
+    ids=["simcvd", "stages", "bank", "arco", "mona", "pixel_contrast"],
 )
 def test_a_spent_budget_stops_behind_a_checkpoint_and_a_run_cut_after_every_step_is_the_same_run(
     words, whole, train_toy, tmp_path
