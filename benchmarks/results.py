@@ -41,6 +41,9 @@ KEPT = ("method", "group", "seed", "split", "patients", "weights", "options", "v
 TABLES = {
     "steps.csv": "The time of a step, methods interleaved in one run (`python benchmarks/speed/steps.py -o "
     "benchmarks/results/steps.csv`); `supervised` takes 4 labelled crops, the others 2 and 2:",
+    "steps-finetune.csv": "The same for the last stage of ARCO and MONA on slices (the command stands in "
+    "`benchmarks/speed/steps.py`):",
+    "memory-finetune.csv": "Growth of the resident peak over three of these steps, each method in a fresh process:",
     "gradients-la2018-small.csv": "Gradient norm of each term over the student without heads, mean of 10 batches at "
     "mid-run (`python benchmarks/gradients.py RUN DATA -o benchmarks/results/gradients-la2018-small.csv`):",
 }
