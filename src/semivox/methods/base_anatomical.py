@@ -46,7 +46,8 @@ class AnatomicalConfig(MethodConfig):
     negatives: Literal["paper", "released"] = "paper"
     """a class's negatives: the features of all other classes, or what the released code lets into its bank."""
     negative_source: Literal["bank", "batch"] = "bank"
-    """negatives of earlier steps, every other class alike, or uniformly from this step's pixels of other classes."""
+    """negatives of earlier steps, every other class alike, or uniformly from this step's pixels of other classes; with
+    `negatives = "released"` always of earlier steps."""
     anchors: int = Field(256, ge=1)
     """pixels of every class that are asked for in a step; as many are remembered."""
     keys: int = Field(512, ge=1)
