@@ -60,6 +60,16 @@ def test_runs_are_averaged_per_case_first_so_that_n_counts_cases(tmp_path):
     assert found.sd == pytest.approx(np.std([0.9, 0.7], ddof=1))
 
 
+def test_groups_are_compared_over_the_seeds_that_both_have(tmp_path):
+    """The control's second seed is worse: it must not make the method, which has only the first, look better."""
+    method = group("a", run({"x": 0.6, "y": 0.6}, tmp_path, seed=0))
+    control = group("b", run({"x": 0.6, "y": 0.6}, tmp_path, seed=0), run({"x": 0.2, "y": 0.2}, tmp_path, seed=1))
+    found = compare(method, control, "dice")
+    assert (found.difference, found.control_mean) == pytest.approx((0, 0.6))
+    others = group("c", run({"x": 0.6, "y": 0.6}, tmp_path, seed=2))
+    assert compare(others, control, "dice").difference == pytest.approx(0.2), "no seed in common: all of them count"
+
+
 def test_repeating_a_run_changes_neither_interval_nor_p(tmp_path):
     values = dict(zip("abcdefgh", np.linspace(0.6, 0.9, 8), strict=True))
     better = {case: value + 0.01 * (number - 2) for number, (case, value) in enumerate(values.items())}

@@ -1,11 +1,12 @@
 """Means, intervals and paired tests of groups of runs: the statistics behind every table.
 
 The unit of every statistic is the case: runs of one group (the same method and settings, other seeds) are averaged per
-case first, so that three seeds on twenty cases are twenty observations, not sixty. Where the split knows patients, the
-unit is the patient: two frames of one heart are one observation.
+case first, so that three seeds on twenty cases are twenty observations, not sixty. Groups are compared over the seeds
+that both have. Where the split knows patients, the unit is the patient: two frames of one heart are one observation.
 """
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -144,11 +145,27 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
 
 
 def paired_scores(first: Group, second: Group, metric: str, label: str | None = None) -> dict[str, tuple[float, float]]:
-    """Return {case: (first, second)}, each case's means over the classes that both groups have a score of."""
+    """Return {case: (first, second)}, each case's means over the classes that both groups have a score of.
+
+    Where both have runs of the same seeds, these alone count: a seed that one of them lacks is no difference between
+    methods.
+    """
+    first, second = _with_common_seeds(first, second)
     mine, theirs = first.cells(metric, label), second.cells(metric, label)
     common = mine.keys() & theirs.keys()
     left, right = _per_case({key: mine[key] for key in common}), _per_case({key: theirs[key] for key in common})
     return {case: (left[case], right[case]) for case in left}
+
+
+def _with_common_seeds(first: Group, second: Group) -> tuple[Group, Group]:
+    common = {run.seed for run in first.runs} & {run.seed for run in second.runs} - {None}
+    return _with_seeds(first, common), _with_seeds(second, common)
+
+
+def _with_seeds(group: Group, seeds: AbstractSet[int | None]) -> Group:
+    """Return the group's runs of these seeds; all of them where there is none, or no other."""
+    kept = tuple(run for run in group.runs if run.seed in seeds)
+    return group if len(kept) in (0, len(group.runs)) else replace(group, runs=kept)
 
 
 def compare(first: Group, second: Group, metric: str, label: str | None = None) -> Comparison:
