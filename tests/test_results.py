@@ -37,6 +37,7 @@ def results(tmp_path, monkeypatch):
     """Return the script with a protocol of its own, whose two runs are scored on two groups, and collected."""
     spec = importlib.util.spec_from_file_location("results", FILE)
     module = importlib.util.module_from_spec(spec)
+    monkeypatch.syspath_prepend(FILE.parent)  # as for a script, which imports what lies beside it
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "HERE", tmp_path)
     monkeypatch.setattr(module, "RESULTS", tmp_path / "results")

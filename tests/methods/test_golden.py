@@ -22,6 +22,10 @@ from toy_training import train_toy as train_on_toys
 from toys import write_toy_dataset
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+DRAWING = ("arco", "mona", "pixel_contrast")
+"""They draw pixels by the classes that a net finds: where two are equally likely the last bit decides, and with it who
+is drawn. Between one thread and two their losses differ by up to .0014 of themselves, those of the others by .000001.
+"""
 
 
 def curve(method: str, output: Path, train_toy: Callable[..., Any]) -> list[dict[str, float]]:
@@ -37,8 +41,8 @@ def test_ten_steps_of_each_stage_have_the_losses_of_the_golden_curve(method, tra
     found = curve(method, tmp_path, train_toy)
     assert len(found) == len(golden) == 10 * len(all_stages(method))
     for step, (row, expected) in enumerate(zip(found, golden, strict=True)):
-        # As far as CPUs agree: they order sums differently.
-        assert row == pytest.approx(expected, rel=1e-4, abs=1e-9), f"step {step}"
+        # As far as CPUs, and numbers of threads, agree: they order sums differently.
+        assert row == pytest.approx(expected, rel=1e-2 if method in DRAWING else 1e-4, abs=1e-9), f"step {step}"
 
 
 def test_every_golden_curve_is_of_a_method():
