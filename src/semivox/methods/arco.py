@@ -55,5 +55,5 @@ class ARCO(AnatomicalMethod):
             parts.append(unlabelled)
             error = pseudo_cross_entropy(unlabelled.student.logits, q, confidence, self.config.confidence, valid)
             terms.losses["unsupervised"] = self.config.weight_unsupervised * error
-        self._contrast(terms, parts, view, progress)
+        self._contrast(terms, parts, progress)
         return terms

@@ -24,7 +24,7 @@ from semivox.ops.ema import ema_update, make_teacher
 from semivox.ops.mixing import box_masks, class_masks, mix, partner
 from semivox.ops.perturb import intensity
 from semivox.ops.ramps import warmup_decay
-from semivox.ops.sampling import Scheme, default_grid
+from semivox.ops.sampling import Scheme, grid_or_default
 from semivox.ops.slices import strided
 from semivox.ops.uncertainty import entropy, most_certain
 from semivox.types import Batch, Progress, Stage, Terms
@@ -101,7 +101,8 @@ class AnatomicalMethod(Method):
 
     def __init__(self, make_net: MakeNet, config: AnatomicalConfig) -> None:
         super().__init__(make_net, config)
-        _check(config, make_net.dims)
+        _check_memory(config)
+        self.grid = grid_or_default(config.grid, make_net.dims, make_net.slice_axis)
         flat = make_net.dims == 2
         self.student = make_net()
         self.teacher = make_teacher(self.student)
@@ -161,13 +162,13 @@ class AnatomicalMethod(Method):
         part = self._part(view.image_l, view.label_l, view.valid_l, progress, labelled=True)
         return Terms({"supervised": 2 * dice_ce(part.student.logits, view.label_l, view.valid_l)}), part
 
-    def _contrast(self, terms: Terms, parts: list[Part], view: Batch, progress: Progress) -> None:
+    def _contrast(self, terms: Terms, parts: list[Part], progress: Progress) -> None:
         """Add the contrast of pixels and the nearness of neighbours, and show what has collapsed."""
         config = self.config
         contrast, near = self.anatomy.losses(
             parts,
             progress.generator("pixels"),
-            grid=config.grid or default_grid(view.image_l.ndim - 2, view.slice_axis),
+            grid=self.grid,
             mirror=config.mirror,
             neighbours=config.neighbours,
         )
@@ -239,11 +240,9 @@ class AnatomicalMethod(Method):
         return self.student(image).softmax(1)
 
 
-def _check(config: AnatomicalConfig, dims: int) -> None:
+def _check_memory(config: AnatomicalConfig) -> None:
     if config.neighbours > config.memory:
         raise ConfigError(
             f"method.neighbours = {config.neighbours}, but method.memory = {config.memory} images are remembered: "
             "take fewer neighbours or remember more"
         )
-    if config.grid is not None and (len(config.grid) != dims or min(config.grid) < 1):
-        raise ConfigError(f"method.grid = {config.grid}: expected {dims} numbers of cells from 1 on, one per axis")

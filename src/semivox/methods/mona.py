@@ -59,7 +59,7 @@ class MONA(AnatomicalMethod):
             moving = valid & (q != 0) & (confidence >= self.config.equivariance_confidence)
             divergence = self._equivariance(second, unlabelled.student.logits.detach(), moving, view, progress)
             terms.losses["equivariance"] = self.config.weight_equivariance * divergence
-        self._contrast(terms, parts, view, progress)
+        self._contrast(terms, parts, progress)
         return terms
 
     def _equivariance(self, image: Tensor, logits: Tensor, mask: Tensor, view: Batch, progress: Progress) -> Tensor:

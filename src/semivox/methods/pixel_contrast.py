@@ -42,7 +42,7 @@ from semivox.ops.ema import ema_update, make_teacher
 from semivox.ops.perturb import intensity
 from semivox.ops.queue import Queue, gathered
 from semivox.ops.ramps import sigmoid_rampup, warmup_decay
-from semivox.ops.sampling import Pool, Scheme, default_grid, grid_cells
+from semivox.ops.sampling import Pool, Scheme, grid_cells, grid_or_default
 from semivox.ops.slices import listed, strided
 from semivox.ops.views import cosine_distance, nt_xent, queue_contrast, vicreg_terms
 from semivox.types import Batch, Progress, Stage, Terms
@@ -104,7 +104,7 @@ class PixelContrast(Method):
                 f"method.neighbours = {config.neighbours}, but method.queue = {config.queue} pixels are remembered: "
                 "take fewer neighbours or a longer queue"
             )
-        self.grid = _grid(make_net, config)
+        self.grid = grid_or_default(config.grid, make_net.dims, make_net.slice_axis)
         self.student = make_net()
         with make_net.seeded("head"):
             self.head = PixelHead(self.student, config.width or (128 if make_net.dims == 2 else 64))
@@ -208,13 +208,3 @@ class PixelContrast(Method):
     def predict(self, image: Tensor) -> Tensor:
         """Return the student's class probabilities (B, K, X, Y, Z)."""
         return self.student(image).softmax(1)
-
-
-def _grid(make_net: MakeNet, config: Config) -> tuple[int, ...]:
-    """Return the cells along each axis."""
-    dims = make_net.dims
-    if config.grid is None:
-        return default_grid(dims, make_net.slice_axis)
-    if len(config.grid) != dims or min(config.grid) < 1:
-        raise ConfigError(f"method.grid = {config.grid}: expected {dims} numbers of cells from 1 on, one per axis")
-    return config.grid

@@ -12,9 +12,14 @@ from semivox.errors import ConfigError
 _NEVER = -1e4
 
 
-def _full(x: Tensor) -> Tensor:
+def full_precision(x: Tensor) -> Tensor:
     """Return `x` in at least single precision: a softmax of half-precision similarities is too coarse."""
     return x if x.dtype == torch.float64 else x.float()
+
+
+def unit(x: Tensor) -> Tensor:
+    """Return rows (..., D) of length 1, in at least single precision: their products are cosines."""
+    return F.normalize(full_precision(x), dim=-1)
 
 
 def info_nce(h_t: Tensor, h_s: Tensor, tau: float) -> Tensor:
@@ -31,7 +36,7 @@ def info_nce(h_t: Tensor, h_s: Tensor, tau: float) -> Tensor:
     if h_s.shape[-2] < 2:
         return (h_s.sum() + h_t.sum()) * 0
     with torch.autocast(h_s.device.type, enabled=False):
-        similarity = _full(h_t) @ _full(h_s).mT / tau  # (..., N, N)
+        similarity = full_precision(h_t) @ full_precision(h_s).mT / tau  # (..., N, N)
         both = similarity.log_softmax(-1) + similarity.log_softmax(-2)
     return -both.diagonal(dim1=-2, dim2=-1).mean()
 
@@ -53,7 +58,7 @@ def pairwise_distillation(
     if valid is None:
         valid = torch.ones(v_s.shape[:2], dtype=torch.bool, device=v_s.device)
     with torch.autocast(v_s.device.type, enabled=False):
-        cosine = F.normalize(_full(v_s), dim=-1) @ F.normalize(_full(v_t), dim=-1).mT  # (M, N, N)
+        cosine = unit(v_s) @ unit(v_t).mT  # (M, N, N)
         fit = cosine.masked_fill(~valid.unsqueeze(1), _NEVER).log_softmax(-1).diagonal(dim1=-2, dim2=-1)
     counts = valid.sum(1)
     loss = -(fit * valid).sum(1)
@@ -71,7 +76,7 @@ def class_means(features: Tensor, class_ids: Tensor, classes: int) -> Tensor:
         classes: K.
     """
     with torch.autocast(features.device.type, enabled=False):
-        features = _full(features)
+        features = full_precision(features)
         member = (class_ids == torch.arange(classes, device=class_ids.device)[:, None]).to(features.dtype)  # (K, N)
         return member @ features / member.sum(1, keepdim=True).clamp(min=1)
 
@@ -94,7 +99,7 @@ def class_contrast(
         tau: temperature.
     """
     with torch.autocast(queries.device.type, enabled=False):
-        q, p, k = (F.normalize(_full(x), dim=-1) for x in (queries, positives, keys))
+        q, p, k = (unit(x) for x in (queries, positives, keys))
         with_positive = torch.einsum("knd,kd->kn", q, p).unsqueeze(-1)
         # All similarities by one product, then the drawn ones: gathering the features first would take D times as much.
         with_negatives = (q @ k.mT).gather(2, negatives)
@@ -122,7 +127,7 @@ def relational_distillation(
     """
     with torch.autocast(z_s.device.type, enabled=False):
         u_s, u_t = (
-            (F.normalize(_full(z), dim=-1) @ F.normalize(_full(rows), dim=-1).mT)
+            (unit(z) @ unit(rows).mT)
             .masked_fill(~filled, _NEVER)
             .div(tau)
             .log_softmax(-1)
@@ -157,7 +162,7 @@ def nearest_neighbours(
             f"{neighbours} nearest neighbours of {len(rows)} rows: take 1 to {len(rows)}, or a larger bank"
         )
     with torch.autocast(z_s.device.type, enabled=False):
-        z_s, z_t, rows = (F.normalize(_full(z), dim=-1) for z in (z_s, z_t.detach(), rows))
+        z_s, z_t, rows = (unit(z) for z in (z_s, z_t.detach(), rows))
         nearest = (z_t @ rows.mT).masked_fill(~filled, -torch.inf).topk(neighbours).indices  # (B, neighbours)
         distance = 2 - 2 * (z_s @ rows.mT).gather(1, nearest).mean(1)
     enough = filled.sum() >= neighbours
@@ -167,7 +172,7 @@ def nearest_neighbours(
 @torch.no_grad()
 def mean_variance(z: Tensor) -> Tensor:
     """Return the variance of the rows of `z` (N, D), averaged over D; 0 = collapsed, NaN without rows."""
-    z = _full(z)
+    z = full_precision(z)
     return (z - z.mean(0)).square().mean()
 
 
@@ -184,7 +189,7 @@ def effective_rank(z: Tensor) -> Tensor:
     if not z.numel():
         return z.new_full((), torch.nan, dtype=torch.float32)
     with torch.autocast(z.device.type, enabled=False):
-        z = _full(z)
+        z = full_precision(z)
         centred = z - z.mean(0)
         # The smaller Gram matrix has the same non-zero eigenvalues: the squares of the singular values.
         gram = centred @ centred.mT if z.shape[0] <= z.shape[1] else centred.mT @ centred

@@ -204,6 +204,19 @@ def default_grid(dims: int, slice_axis: int) -> tuple[int, ...]:
     return tuple(2 if dims == 3 and axis == slice_axis else 4 for axis in range(dims))
 
 
+def grid_or_default(grid: tuple[int, ...] | None, dims: int, slice_axis: int) -> tuple[int, ...]:
+    """Return a method's ``grid``, one number of cells per axis, or the default one where it is None.
+
+    Raises:
+        ConfigError: it has other axes than images have, or a number below 1.
+    """
+    if grid is None:
+        return default_grid(dims, slice_axis)
+    if len(grid) != dims or min(grid) < 1:
+        raise ConfigError(f"method.grid = {grid}: expected {dims} numbers of cells from 1 on, one per axis")
+    return grid
+
+
 def cell_mirrors(
     batch: int, size: Sequence[int], grid: Sequence[int], *, device: torch.device | str | None = None
 ) -> Tensor:

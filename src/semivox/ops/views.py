@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semivox.errors import ConfigError
+from semivox.ops.contrast import full_precision, unit
 
 PULL = 0.4
 """lambda of kNN-MoCo: what the neighbours' positives weigh against a pixel's own key."""
@@ -32,7 +33,7 @@ def nt_xent(z_1: Tensor, z_2: Tensor, pixels: Tensor, valid: Tensor, *, tau: flo
         tau: temperature.
     """
     with torch.autocast(z_1.device.type, enabled=False):
-        z = torch.cat([_unit(z_1), _unit(z_2)])
+        z = torch.cat([unit(z_1), unit(z_2)])
         both, on = pixels.repeat(2), valid.repeat(2)
         partner = torch.arange(len(z), device=z.device).roll(len(pixels))
         compared = ((both[:, None] != both) & on).scatter_(1, partner[:, None], True)  # (2 N, 2 N)
@@ -74,7 +75,7 @@ def queue_contrast(
             f"{neighbours} nearest neighbours of {len(rows)} rows: take 0 to {len(rows)}, or a longer queue"
         )
     with torch.autocast(queries.device.type, enabled=False):
-        q, k, rows = _unit(queries), _unit(keys.detach()), _unit(rows)
+        q, k, rows = unit(queries), unit(keys.detach()), unit(rows)
         logits = torch.cat([(q * k).sum(1, keepdim=True), (q @ rows.mT).masked_fill(~filled, -torch.inf)], 1)
         doubt = -(logits / tau).log_softmax(1)  # (N, 1 + R)
         nearest = (k @ rows.mT).masked_fill(~filled, -torch.inf).topk(neighbours).indices  # (N, neighbours)
@@ -92,7 +93,7 @@ def cosine_distance(p: Tensor, z: Tensor, valid: Tensor) -> Tensor:
         valid: (N,) bool; rows that count.
     """
     with torch.autocast(p.device.type, enabled=False):
-        return _mean(2 - 2 * (_unit(p) * _unit(z.detach())).sum(1), valid)
+        return _mean(2 - 2 * (unit(p) * unit(z.detach())).sum(1), valid)
 
 
 def vicreg_terms(z_1: Tensor, z_2: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -109,7 +110,7 @@ def vicreg_terms(z_1: Tensor, z_2: Tensor, valid: Tensor) -> tuple[Tensor, Tenso
         valid: (N,) bool; rows that count.
     """
     with torch.autocast(z_1.device.type, enabled=False):
-        z_1, z_2 = _full(z_1), _full(z_2)
+        z_1, z_2 = full_precision(z_1), full_precision(z_2)
         enough = valid.sum() > 1
         invariance = _mean((z_1 - z_2).square().mean(1), valid)
         variance, covariance = z_1.new_zeros(()), z_1.new_zeros(())
@@ -120,16 +121,6 @@ def vicreg_terms(z_1: Tensor, z_2: Tensor, valid: Tensor) -> tuple[Tensor, Tenso
             variance = variance + F.relu(1 - deviation).mean() / 2
             covariance = covariance + (spread - spread.diagonal().diag()).square().sum() / z.shape[1]
         return enough * invariance, enough * variance, enough * covariance
-
-
-def _full(x: Tensor) -> Tensor:
-    """Return `x` in at least single precision."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def _unit(x: Tensor) -> Tensor:
-    """Return rows of length 1, in at least single precision."""
-    return F.normalize(_full(x), dim=-1)
 
 
 def _mean(x: Tensor, valid: Tensor) -> Tensor:
