@@ -41,7 +41,7 @@ ALLOWED = {
     "mishaps": {"errors"},
     "loop": {"data", "errors", "methods", "mishaps", "ops", "relabelling", "run", "types"},
     "relabelling": {"config", "data", "errors", "methods", "types", "windows"},
-    "resuming": {"building", "config", "data", "errors", "run"},
+    "resuming": {"building", "config", "data", "errors", "run", "toml"},
     "assembly": {
         "building", "capacity", "config", "costs", "data", "errors", "methods", "planning", "relabelling", "resuming",
         "run", "types",
@@ -51,11 +51,11 @@ ALLOWED = {
     },
     "predictor": {"building", "data", "errors", "run", "windows"},
     "prediction": {"data", "errors", "predictor", "run"},
-    "protocols": {"config", "data", "errors"},
+    "protocols": {"config", "data", "errors", "toml"},
     "console": set(),
     "arguments": {"data", "errors"},
     **{name: SCORING | {"data", "run", "metrics", "errors"} for name in SCORING},
-    **{name: PLANNING | {"data", "run", "config", "errors", "nets", "metrics"} for name in PLANNING},
+    **{name: PLANNING | {"data", "run", "config", "errors", "nets", "metrics", "toml"} for name in PLANNING},
 }
 TOP = {"benchmarking", "demonstration", "verbs", "cli", "__init__"}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from semivox.building import make_method_config
-from semivox.config import flatten, for_method, read_config, resolve_config
+from semivox.config import for_method, read_config, resolve_config
 from semivox.data.dataset import Dataset, read_dataset
 from semivox.data.splitting import Split
 from semivox.errors import ConfigError, RunError
@@ -20,6 +20,7 @@ from semivox.prediction import predict
 from semivox.protocols import Job, Protocol, groups_of, jobs_of, read_protocol, split_of, with_group
 from semivox.reporting import write_report
 from semivox.run import write_atomic
+from semivox.toml import flatten
 from semivox.training import train
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from semivox.errors import ConfigError, nearest
-from semivox.toml import key_text, value_text
+from semivox.toml import flatten, key_text, nest, value_text
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -259,35 +259,6 @@ def config_text(config: BaseModel, sources: Mapping[str, str]) -> str:
             continue
         lines.append(f"{key_text(key)} = {value_text(value, where=key)}  # {sources.get(key, 'default')}")
     return "\n".join(lines) + "\n"
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested values under dotted keys; an empty table sets nothing."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values under dotted keys as nested dictionaries.
-
-    Raises:
-        ConfigError: a key is used both for a value and for a table.
-    """
-    nested: dict[str, Any] = {}
-    for key, value in flat.items():
-        *tables, last = key.split(".")
-        table = nested
-        for name in tables:
-            table = table.setdefault(name, {})
-            if not isinstance(table, dict):
-                raise ConfigError(f"key '{key}': '{name}' is a value, not a table")
-        table[last] = value
-    return nested
 
 
 def _known_keys(model: type[BaseModel], asked: Sequence[int | str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""TOML: keys and values as text that `tomllib` reads back as they were."""
+"""TOML: keys and values as text that `tomllib` reads back as they were, and tables under dotted keys."""
 
 import json
 import re
@@ -43,3 +43,32 @@ def _bare_or_quoted(key: str) -> str:
 
 def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON lets DEL pass, TOML does not
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested values under dotted keys; an empty table sets nothing."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values under dotted keys as nested dictionaries.
+
+    Raises:
+        ConfigError: a key is used both for a value and for a table.
+    """
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        *tables, last = key.split(".")
+        table = nested
+        for name in tables:
+            table = table.setdefault(name, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"key '{key}': '{name}' is a value, not a table")
+        table[last] = value
+    return nested
