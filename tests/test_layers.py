@@ -15,7 +15,7 @@ SOURCE = Path(semivox.__file__).parent
 TORCH_FREE = ("metrics", "evaluation", "reporting", "phantom", "data.dataset", "data.volume", "data.splitting")
 HEAVY = ("torch", "monai", "scipy", "matplotlib", "SimpleITK", "nibabel", "lightning_fabric")
 
-FLOOR_1 = {"errors", "types", "ops", "metrics"}
+FLOOR_1 = {"errors", "types", "ops", "metrics", "files"}
 NEEDS_NOTHING = {"errors"}
 FLOOR_2 = {"nets", "data", "run", "config", "windows"}
 SCORING = {
@@ -26,11 +26,12 @@ PLANNING = {"planning", "capacity", "costs", "fingerprinting", "grids"}
 ALLOWED = {
     "errors": set(),
     "types": set(),
+    "files": {"errors"},
     "metrics": set(),
     "ops": {"errors", "ops"},
     "toml": {"errors"},
     "config": {"errors", "toml"},
-    "run": {"config", "errors"},
+    "run": {"config", "errors", "files"},
     "windows": {"errors", "types"},
     "nets": {"nets"} | FLOOR_1,
     "data": {"data"} | FLOOR_1,
@@ -47,14 +48,14 @@ ALLOWED = {
         "run", "types",
     },
     "training": {
-        "assembly", "building", "config", "data", "loop", "methods", "relabelling", "resuming", "run", "types",
+        "assembly", "building", "config", "data", "files", "loop", "methods", "relabelling", "resuming", "run", "types",
     },
     "predictor": {"building", "data", "errors", "run", "windows"},
-    "prediction": {"data", "errors", "predictor", "run"},
+    "prediction": {"data", "errors", "files", "predictor", "run"},
     "protocols": {"config", "data", "errors", "toml"},
     "console": set(),
     "arguments": {"data", "errors"},
-    **{name: SCORING | {"data", "run", "metrics", "errors"} for name in SCORING},
+    **{name: SCORING | {"data", "run", "metrics", "errors", "files"} for name in SCORING},
     **{name: PLANNING | {"data", "run", "config", "errors", "nets", "metrics", "toml"} for name in PLANNING},
 }
 TOP = {"benchmarking", "demonstration", "verbs", "cli", "__init__"}

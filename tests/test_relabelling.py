@@ -160,7 +160,7 @@ def test_a_cut_within_a_relabelling_changes_nothing(call, how, whole, folders, t
             assert not train_toy(output=tmp_path, **folders, **WORDS).finished
             assert len(stored(tmp_path)) == call
     (tmp_path / "pseudo" / "generation_001" / "part_0").mkdir(parents=True, exist_ok=True)
-    (tmp_path / "pseudo" / "generation_001" / "part_0" / "unfinished-1").mkdir()  # what a killed process leaves
+    (tmp_path / "pseudo" / "generation_001" / "part_0" / ".unfinished-1").mkdir()  # what a killed process leaves
     assert train_toy(output=tmp_path, resume=True, **folders, **WORDS).finished
     assert_same_run(tmp_path, whole[0])
 

@@ -22,9 +22,9 @@ from semivox.data.faults import sentences
 from semivox.data.splitting import Split
 from semivox.data.volume import Volume, disagreements, is_picture, read_label
 from semivox.errors import ConfigError, DatasetError, GeometryError, RunError
+from semivox.files import write_atomic
 from semivox.metrics import HD95_DEFINITIONS, Scores, confusion_matrix, failed_scores, score_masks
 from semivox.pairing import cases_to_score, list_masks
-from semivox.run import write_atomic
 from semivox.summary import summarise, summarise_overlap
 
 __all__ = ["Row", "Rules", "evaluate_masks", "summarise"]

@@ -14,8 +14,9 @@ from semivox.data.dataset import list_scans, read_dataset
 from semivox.data.splitting import read_split
 from semivox.data.volume import Volume, mask_ending, read_header, read_image, write_maps, write_mask
 from semivox.errors import ConfigError, DatasetError, RunError
+from semivox.files import file_digest, write_atomic
 from semivox.predictor import Options, Predictor
-from semivox.run import RunFolder, file_digest, write_atomic
+from semivox.run import RunFolder
 
 __all__ = ["Options", "Predictor", "entropy", "largest_components", "predict"]
 

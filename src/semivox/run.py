@@ -11,22 +11,19 @@
         lock               held by the process that trains into the folder
 """
 
-import hashlib
 import json
 import math
-import os
-import platform
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from semivox.config import Config, config_text, resolve_config
 from semivox.errors import RunError
+from semivox.files import remove_unfinished, unwritable, write_atomic
 
 KEPT = 2
+GO_ON = "go on with --resume"
 
 
 @dataclass(frozen=True)
@@ -80,12 +77,12 @@ class RunFolder:
             with self.log_file.open("a") as file:
                 file.write(json.dumps(row) + "\n")
         except OSError as error:
-            raise _disk_error(self.log_file, error) from error
+            raise unwritable(self.log_file, error, then=GO_ON) from error
 
     def cut_log(self, total_step: int) -> None:
         """Drop the rows of steps that a resumed run will take again."""
         rows = [json.dumps(row) + "\n" for row in self.log_rows() if row["total_step"] < total_step]
-        write_atomic(self.log_file, lambda file: file.write("".join(rows).encode()))
+        write_atomic(self.log_file, lambda file: file.write("".join(rows).encode()), then=GO_ON)
 
     def save_checkpoint(self, state: Mapping[str, Any], *, name: str | None = None) -> Path:
         """Write a checkpoint atomically and keep the last two.
@@ -100,10 +97,10 @@ class RunFolder:
         import torch
 
         target = self.checkpoints / (f"{name}.pt" if name else f"step_{state['total_step']:08d}.pt")
-        write_atomic(target, lambda file: torch.save(dict(state), file))
-        cut_short = self.checkpoints.glob(".*.pt.*")  # by processes that were killed while they wrote
-        for old in [*sorted(self.checkpoints.glob("step_*.pt"))[:-KEPT], *cut_short]:
+        write_atomic(target, lambda file: torch.save(dict(state), file), then=GO_ON)
+        for old in sorted(self.checkpoints.glob("step_*.pt"))[:-KEPT]:
             old.unlink(missing_ok=True)
+        remove_unfinished(self.checkpoints, age=-1)  # the run is locked: they are of killed processes
         return target
 
 
@@ -120,7 +117,7 @@ def create_run(
     try:
         run.checkpoints.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _disk_error(path, error) from error
+        raise unwritable(path, error) from error
     write_atomic(path / "config.toml", lambda file: file.write(config_text(config, sources).encode()))
     write_atomic(path / "run.json", lambda file: file.write(json.dumps(facts, indent=1).encode()))
     return run
@@ -136,46 +133,6 @@ def refuse_run(path: Path) -> None:
         raise RunError(f"{path} holds a run already: continue it with --resume, or name another folder with -o")
     if any((path / "checkpoints").glob("*.pt")):
         raise RunError(f"{path} holds checkpoints, but no run.json: remove the folder, or name another with -o")
-
-
-@contextmanager
-def locked_run(path: Path) -> Iterator[None]:
-    """Keep other processes from training into a folder, which is made where it is missing, until the block ends.
-
-    The kernel frees the lock of a process that dies. Where the system or the disk knows no locks, there is none.
-
-    Raises:
-        RunError: another process trains into the folder, or it cannot be written.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise _disk_error(path, error) from error
-    try:
-        if not _lock(handle):
-            owner = os.read(handle, 1000).decode(errors="replace") or "another process"
-            raise RunError(f"{path} is being trained into by {owner}: wait for its end, or name another folder with -o")
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"process {os.getpid()} on {platform.node()}".encode(), 0)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _lock(handle: int) -> bool:
-    """Lock an open file; False where another holds it."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # some network disks
-        return True
-    return True
 
 
 def open_run(path: Path) -> RunFolder:
@@ -216,36 +173,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_atomic(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Write a file so that a reader sees the old one or the new one, never a part; its folder is made.
-
-    Raises:
-        RunError: the disk is full, read-only or gone; nothing half-written stays.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise _disk_error(path, error) from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
-        raise _disk_error(path, error) from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-
-
 def parse_budget(text: str) -> float:
     """Return the seconds of a time such as ``90s``, ``30m``, ``2h`` or ``1.5d``.
 
@@ -260,7 +187,3 @@ def parse_budget(text: str) -> float:
     if not (seconds > 0 and math.isfinite(seconds)):
         raise RunError(f"--budget takes a number with s, m, h or d, such as 2h; found '{text}'")
     return seconds
-
-
-def _disk_error(path: Path, error: Exception) -> RunError:
-    return RunError(f"cannot write {path}: {error}; free or unlock the disk, then go on with --resume")

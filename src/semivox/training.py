@@ -18,12 +18,13 @@ from semivox.data.preparation import PreparedCase, prepare_dataset
 from semivox.data.recipe import Recipe
 from semivox.data.splitting import Split, write_split
 from semivox.data.stream import Stream
+from semivox.files import locked_folder, remove_unfinished
 from semivox.loop import Loop, Row
 from semivox.methods import method_class, method_module
 from semivox.methods.base import Method
 from semivox.relabelling import Relabelling
 from semivox.resuming import refuse_other_config, refuse_other_scans, reopen
-from semivox.run import RunFolder, create_run, locked_run, open_run, refuse_run
+from semivox.run import RunFolder, create_run, open_run, refuse_run
 from semivox.types import Stage
 
 
@@ -104,7 +105,9 @@ def train(
     first = make_method(run.config, run.facts, stage=stages[0].name)  # before preparing: its config may be refused
     speaks = fabric.is_global_zero
     _say(draft.notes, on_note if speaks else None)
-    with locked_run(output) if speaks else nullcontext():
+    with locked_folder(output, doing="trained into") if speaks else nullcontext():
+        if speaks:
+            remove_unfinished(output, age=-1)  # the run is locked: they are of killed processes
         if speaks and not goes_on:
             refuse_run(output)  # again: another process may have made one since
         cases = _prepared(draft, cache or default_cache(), on_prepared if speaks else None)

@@ -3,13 +3,12 @@
 import os
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 
 from semivox.data import caching
-from semivox.data.caching import allow_open_files, cache_key, cache_size, cached, default_cache, remove_unfinished
+from semivox.data.caching import allow_open_files, cache_key, cache_size, cached, default_cache
 from semivox.errors import RunError
 
 ARRAYS = {"image": np.arange(12, dtype=np.float32).reshape(1, 3, 2, 2), "label": np.ones((3, 2, 2), np.uint8)}
@@ -124,14 +123,6 @@ for key in range(30):
         process.communicate()
         assert process.returncode == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(f"key{key}" for key in range(30))
-
-
-def test_only_old_leftovers_of_killed_processes_are_removed(tmp_path):
-    for name, age in (("unfinished-old", 48 * 3600), ("unfinished-new", 60), ("entry", 48 * 3600)):
-        (tmp_path / name).mkdir()
-        os.utime(tmp_path / name, (time.time() - age,) * 2)
-    remove_unfinished(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["entry", "unfinished-new"]
 
 
 def test_keys_tell_their_parts_apart():

@@ -83,7 +83,7 @@ def test_a_cut_removes_later_generations_and_what_killed_processes_left(tmp_path
     store = PseudoStore(tmp_path)
     for generation in (1, 2, 10):
         store.keep(Key("case_1", 0, generation), a_label)
-    left = tmp_path / "generation_001" / "part_0" / "unfinished-1"
+    left = tmp_path / "generation_001" / "part_0" / ".unfinished-1"
     left.mkdir()
     store.cut(2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["generation_001", "generation_002"]

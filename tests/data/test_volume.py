@@ -182,7 +182,7 @@ def test_nothing_half_written_stays_when_writing_fails(disk_error, tmp_path, mon
         raise disk_error
 
     monkeypatch.setattr(nib, "save", fail)
-    with pytest.raises(RunError, match=rf"out/mask\.nii\.gz: cannot be written \(.*{disk_error.strerror}"):
+    with pytest.raises(RunError, match=rf"cannot write .*out/mask\.nii\.gz: .*{disk_error.strerror}"):
         write_mask(np.ones(VALUES.shape, np.uint8), volume, tmp_path / "out" / "mask.nii.gz")
     assert list((tmp_path / "out").iterdir()) == []
 

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -16,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semivox.errors import RunError
+from semivox.files import UNFINISHED
 
 Arrays = dict[str, NDArray[Any]]
 Facts = dict[str, Any]
-UNFINISHED = "unfinished-"
-DAY = 24 * 3600
 
 
 def default_cache() -> Path:
@@ -87,17 +85,6 @@ def allow_open_files(count: int) -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def remove_unfinished(cache: Path, *, age: float = DAY) -> None:
-    """Remove what killed processes left in a cache, once it is `age` seconds old and no living process can own it."""
-    for folder in cache.glob(f"{UNFINISHED}*"):
-        try:
-            abandoned = time.time() - folder.stat().st_mtime > age
-        except FileNotFoundError:  # its owner was quicker
-            continue
-        if abandoned:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _open(entry: Path) -> tuple[Arrays, Facts] | None:

@@ -3,10 +3,6 @@
 A picture's axes are its rows, its columns and one slice, with spacing 1 and no orientation: a net sees it upright.
 """
 
-import os
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +13,8 @@ import SimpleITK
 
 from semivox.data import pictures
 from semivox.data.pictures import is_picture
-from semivox.errors import DatasetError, RunError
+from semivox.errors import DatasetError
+from semivox.files import whole_file
 
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", *pictures.ENDINGS)
 """The file endings that are read, in lower case; of pictures, .png alone is written."""
@@ -177,28 +174,6 @@ def write_raw(array: np.ndarray, path: Path, *, affine: np.ndarray, header: Any)
         raise DatasetError(f"{path}: found an unknown ending, expected one of {', '.join(ENDINGS)}; rename the output")
     with whole_file(path) as temporary:
         _write(array, temporary, affine, header)
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Give a path to write to, which takes the place of `path` when all went well and is removed when not.
-
-    Raises:
-        RunError: the file cannot be written.
-    """
-    # In the same folder, since only a rename within one file system is atomic; the format goes by the ending.
-    temporary = path.with_name(f".{bare_name(path)}.{uuid.uuid4().hex}{ending(path)}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
-        raise RunError(
-            f"{path}: cannot be written ({error}); check that the folder is writable and the disk not full"
-        ) from error
-    finally:
-        if temporary.parent.is_dir():
-            temporary.unlink(missing_ok=True)  # after Ctrl-C too
 
 
 def _write(array: np.ndarray, path: Path, affine: np.ndarray, header: Any) -> None:

@@ -17,7 +17,6 @@ from semivox.data.caching import (
     cached,
     default_cache,
     file_stamps,
-    remove_unfinished,
 )
 from semivox.data.dataset import IGNORE, Dataset
 from semivox.data.recipe import Geometry, Recipe
@@ -26,6 +25,7 @@ from semivox.data.splitting import Split
 from semivox.data.targets import distances
 from semivox.data.volume import Volume, content_hash, read_image, read_label
 from semivox.errors import ConfigError, DatasetError, GeometryError
+from semivox.files import remove_unfinished
 
 __all__ = [
     "Geometry", "PreparedCase", "Recipe", "cache_size", "default_cache", "prepare_dataset", "prepare_image",

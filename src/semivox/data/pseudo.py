@@ -16,8 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from semivox.data.caching import cached, remove_unfinished
+from semivox.data.caching import cached
 from semivox.errors import RunError
+from semivox.files import remove_unfinished
 from semivox.types import seed_from
 
 Label = tuple[NDArray[np.uint8], NDArray[np.float16]]

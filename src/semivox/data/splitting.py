@@ -13,9 +13,9 @@ import numpy as np
 
 from semivox.data.dataset import Dataset
 from semivox.data.faults import Fault, sentences
-from semivox.data.formats import whole_file
 from semivox.data.volume import content_hash, read_image
 from semivox.errors import DatasetError, nearest
+from semivox.files import whole_file
 
 _LISTS = ("labelled", "unlabelled", "held_out")
 _TYPES = {**dict.fromkeys(_LISTS, list), "patients": str | None, "seed": int | None, "hashes": dict}

@@ -1,0 +1,170 @@
+"""Files on disk: written whole or not at all, locked, digested; JSON read with one clear line where it is damaged."""
+
+import contextlib
+import glob
+import hashlib
+import json
+import os
+import platform
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from semivox.errors import RunError, SemivoxError
+
+UNFINISHED = ".unfinished-"
+"""How the name of a file or folder begins while it is being written; hidden, so that no scan is called so."""
+DAY = 24 * 3600
+
+
+@contextmanager
+def whole_file(path: Path, *, then: str = "try again") -> Iterator[Path]:
+    """Give a path to write to, which takes the place of `path` when all went well and is removed when not.
+
+    A reader sees the old file or the new one, never a part; the folder is made; the mode follows the umask. What killed
+    processes left of the same file goes once it is a day old.
+
+    Args:
+        path: of the file; the temporary name keeps its ending, since some writers choose the format by it.
+        then: what a person does once the disk is free.
+
+    Raises:
+        RunError: `path` is there and no regular file, or cannot be written; nothing half-written stays.
+    """
+    refuse_irregular(path)
+    # In the same folder, since only a rename within one file system is atomic.
+    temporary = path.with_name(f"{UNFINISHED}{uuid.uuid4().hex}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())  # a rename that outlives its data would look whole after a power cut
+        os.replace(temporary, path)
+    except SemivoxError:
+        raise
+    except (OSError, RuntimeError) as error:  # torch and ITK report a full disk as a RuntimeError
+        raise unwritable(path, error, then=then) from error
+    finally:
+        if temporary.parent.is_dir():
+            temporary.unlink(missing_ok=True)  # after Ctrl-C too
+    remove_unfinished(path.parent, of=path.name)
+
+
+def write_atomic(path: Path, write: Callable[[IO[bytes]], Any], *, then: str = "try again") -> None:
+    """Write a file through a handle, whole or not at all; see `whole_file`.
+
+    Raises:
+        RunError: the disk is full, read-only or gone, or `path` is no regular file.
+    """
+    with whole_file(path, then=then) as temporary, temporary.open("xb") as file:
+        write(file)
+
+
+def unwritable(path: Path, error: Exception, *, then: str = "try again") -> RunError:
+    """Return the error that says that a file or folder cannot be written, and why."""
+    return RunError(f"cannot write {path}: {error}; free or unlock the disk, then {then}")
+
+
+def refuse_irregular(path: Path) -> None:
+    """Refuse to write over a link, a device, a pipe or a folder.
+
+    Raises:
+        RunError: `path` is one.
+    """
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        kind = "a link" if path.is_symlink() else "a folder" if path.is_dir() else "a device or a pipe"
+        raise RunError(f"cannot write {path}: found {kind}, expected a regular file or none; name another output")
+
+
+def remove_unfinished(folder: Path, *, of: str = "", age: float = DAY) -> None:
+    """Remove what killed processes left half-written in a folder, once no living process can own it.
+
+    Args:
+        folder: is not searched below.
+        of: the name of the file that was being written; else of any.
+        age: in seconds, since the last change.
+    """
+    for left in folder.glob(f"{UNFINISHED}*{glob.escape(of)}"):
+        with contextlib.suppress(OSError):  # its owner was quicker
+            if time.time() - left.stat().st_mtime > age:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+@contextmanager
+def locked_folder(folder: Path, *, doing: str) -> Iterator[None]:
+    """Keep other processes out of a folder, which is made where it is missing, until the block ends.
+
+    The kernel frees the lock of a process that dies. Where the system or the disk knows no locks, there is none.
+
+    Args:
+        folder: gets a file called ``lock``.
+        doing: what is done with it, as in "is being trained into".
+
+    Raises:
+        RunError: another process holds it, or it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        refuse_irregular(folder / "lock")
+        handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    try:
+        if not _lock(handle):
+            owner = os.read(handle, 1000).decode(errors="replace") or "another process"
+            raise RunError(f"{folder} is being {doing} by {owner}: wait for its end, or name another folder with -o")
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"process {os.getpid()} on {platform.node()}".encode(), 0)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    """Lock an open file; False where another holds it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # some network disks
+        return True
+    return True
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_object(path: Path, *, advice: str, error: type[SemivoxError] = RunError) -> dict[str, Any]:
+    """Return the JSON object that a file holds.
+
+    Args:
+        path: of a file in UTF-8.
+        advice: what to do where it is damaged, such as "restore it or train again".
+        error: the class of what is raised.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        SemivoxError: it cannot be read, or holds no JSON object; of the class `error`.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except OSError as reason:
+        raise error(f"{path} cannot be read ({reason.strerror or reason}); {advice}") from None
+    except (ValueError, RecursionError) as reason:  # no UTF-8, no JSON, a number of a million digits, deep nesting
+        raise error(f"{path} is damaged ({reason}), expected a JSON object; {advice}") from None
+    if not isinstance(found, dict):
+        raise error(f"{path} is damaged (found {type(found).__name__}), expected a JSON object; {advice}")
+    return found
