@@ -14,8 +14,8 @@ from scipy.spatial.transform import Rotation
 import thresholding
 from scans import SPACING, affine_of, save, save_itk, values_of
 from semivox.data.dataset import read_dataset
+from semivox.data.phantom import phantom_scan, write_phantom
 from semivox.data.splitting import make_split
-from semivox.phantom import phantom_scan, write_phantom
 from semivox.prediction import predict
 from semivox.training import train
 

@@ -7,10 +7,10 @@ import pytest
 
 from semivox.config import resolve_config
 from semivox.costs import Setup, step_memory
+from semivox.data.phantom import SHAPE, SPACING
 from semivox.errors import ConfigError
 from semivox.fingerprinting import Fingerprint
 from semivox.nets.build import MakeNet
-from semivox.phantom import SHAPE, SPACING
 from semivox.planning import make_plan, parse_memory, plan_dataset
 from toys import write_toy_dataset
 

@@ -13,9 +13,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import thresholding
 from scans import save, values_of
+from semivox.data.phantom import write_phantom
 from semivox.data.volume import read_image
 from semivox.errors import ConfigError, DatasetError, GeometryError, RunError
-from semivox.phantom import write_phantom
 from semivox.prediction import Options, Predictor, entropy, largest_components, predict
 
 

@@ -20,7 +20,7 @@ _HOMES = {
     "read_dataset": "data.dataset",
     "read_split": "data.splitting",
     "train": "training",
-    "write_phantom": "phantom",
+    "write_phantom": "data.phantom",
     "write_report": "reporting",
     "write_split": "data.splitting",
 }

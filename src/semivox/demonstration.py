@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 
 from semivox.data.dataset import read_dataset
+from semivox.data.phantom import write_phantom
 from semivox.data.splitting import make_split, write_split
 from semivox.errors import RunError
 from semivox.evaluation import evaluate_masks
 from semivox.files import write_atomic
 from semivox.loop import Row
-from semivox.phantom import write_phantom
 from semivox.prediction import predict
 from semivox.reporting import write_report
 from semivox.training import train

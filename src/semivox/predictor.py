@@ -13,8 +13,8 @@ from semivox.data.preparation import prepare_image, restore_probabilities
 from semivox.data.recipe import Recipe
 from semivox.data.volume import Volume
 from semivox.errors import RunError
+from semivox.ops.windows import slide
 from semivox.run import RunFolder, open_run, read_checkpoint
-from semivox.windows import slide
 
 
 @dataclass(frozen=True)

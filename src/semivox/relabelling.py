@@ -20,8 +20,8 @@ from semivox.data.preparation import PreparedCase
 from semivox.data.pseudo import Key, Label, PseudoLabels, PseudoStore, partition
 from semivox.errors import ConfigError, RunError, nearest
 from semivox.methods.base import Method
+from semivox.ops.windows import slide
 from semivox.types import Stage, seed_from
-from semivox.windows import slide
 
 
 class Relabelling:

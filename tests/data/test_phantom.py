@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from semivox.data.phantom import phantom_scan, write_phantom
 from semivox.errors import DatasetError, GeometryError
-from semivox.phantom import phantom_scan, write_phantom
 
 SMALL = {"shape": (24, 20, 12), "spacing": (3.3, 4.0, 6.5)}
 

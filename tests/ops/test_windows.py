@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from semivox.errors import GeometryError
-from semivox.windows import slide
+from semivox.ops.windows import slide
 
 
 def voxelwise(patches):
