@@ -13,7 +13,7 @@ import typer
 
 from semivox.cards import methods_page
 from semivox.cli import app
-from semivox.config import Config, list_configs, parse_settings, validated
+from semivox.config.keys import Config, list_configs, parse_settings, validated
 from semivox.data import checking, dataset, description, splitting, volume
 from semivox.methods import list_methods
 

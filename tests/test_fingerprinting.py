@@ -7,7 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from semivox.config import Config
+from semivox.config.keys import Config
 from semivox.data.dataset import read_dataset
 from semivox.data.splitting import Split
 from semivox.errors import ConfigError, DatasetError

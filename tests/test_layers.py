@@ -44,7 +44,7 @@ FUTURE = {"cli": "cli", "verbs": "cli", "arguments": "cli", "console": "cli", "c
     "metrics": "scoring", "evaluation": "scoring", "pairing": "scoring", "summary": "scoring", "scores": "scoring",
     "comparison": "scoring", "frequency": "scoring", "reporting": "reporting", "tables": "reporting", "figures":
     "reporting", "curves": "reporting", "gallery": "reporting", "benchmarking": "benchmarking", "protocols":
-    "benchmarking", "demonstration": "benchmarking", "config": "config", "toml": "config"}
+    "benchmarking", "demonstration": "benchmarking"}
 
 
 def imports_of(file: Path) -> set[str]:

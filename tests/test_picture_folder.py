@@ -12,7 +12,7 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 
 import thresholding
-from semivox.config import resolve_config
+from semivox.config.keys import resolve_config
 from semivox.data.checking import check_dataset, check_pool
 from semivox.data.dataset import read_dataset
 from semivox.data.pictures import drawn_as_scan

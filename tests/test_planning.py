@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from semivox.config import resolve_config
+from semivox.config.keys import resolve_config
 from semivox.costs import Setup, step_memory
 from semivox.data.phantom import SHAPE, SPACING
 from semivox.errors import ConfigError

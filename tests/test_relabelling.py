@@ -15,7 +15,7 @@ import torch
 import semivox.relabelling
 import toy_self_training
 from semivox.building import make_method
-from semivox.config import Config
+from semivox.config.keys import Config
 from semivox.data.preparation import PreparedCase
 from semivox.data.pseudo import Key
 from semivox.errors import ConfigError, DatasetError, RunError

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from semivox.config import Config
+from semivox.config.keys import Config
 from semivox.errors import RunError
 from semivox.run import (
     RunFolder,

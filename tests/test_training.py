@@ -8,7 +8,7 @@ import pytest
 
 from semivox.assembly import resolve_stages
 from semivox.building import make_method_config
-from semivox.config import Config
+from semivox.config.keys import Config
 from semivox.data.caching import cache_size
 from semivox.data.dataset import read_dataset
 from semivox.data.faults import Fault

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semivox.config import resolve_config
+from semivox.config.keys import resolve_config
 from semivox.data.recipe import Recipe
 from semivox.methods.base import Method, MethodConfig
 from semivox.nets.build import MakeNet

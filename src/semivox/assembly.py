@@ -12,7 +12,7 @@ import torch
 
 from semivox.building import make_method_config
 from semivox.capacity import chosen_device, free_disk, memory_warnings
-from semivox.config import Config, StageConfig, for_method, parse_settings, read_config, resolve_config, validated
+from semivox.config.keys import Config, StageConfig, for_method, parse_settings, read_config, resolve_config, validated
 from semivox.costs import Device
 from semivox.data.caching import default_cache
 from semivox.data.checking import check_pool

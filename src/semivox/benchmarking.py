@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from semivox.building import make_method_config
-from semivox.config import for_method, read_config, resolve_config
+from semivox.config.keys import for_method, read_config, resolve_config
+from semivox.config.toml import flatten
 from semivox.data.dataset import Dataset, read_dataset
 from semivox.data.splitting import Split
 from semivox.errors import ConfigError, RunError
@@ -20,7 +21,6 @@ from semivox.loop import Row
 from semivox.prediction import predict
 from semivox.protocols import Job, Protocol, groups_of, jobs_of, read_protocol, split_of, with_group
 from semivox.reporting import write_report
-from semivox.toml import flatten
 from semivox.training import train
 
 

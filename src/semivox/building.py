@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 from torch.nn.parallel import DistributedDataParallel
 
-from semivox.config import Config, validated
+from semivox.config.keys import Config, validated
 from semivox.errors import ConfigError
 from semivox.methods import method_class, method_module
 from semivox.methods.base import Method, MethodConfig

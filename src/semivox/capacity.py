@@ -5,7 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
-from semivox.config import Config
+from semivox.config.keys import Config
 from semivox.costs import Device, Setup, step_memory
 from semivox.errors import ConfigError
 

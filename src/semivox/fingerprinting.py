@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from semivox.config import Config
+from semivox.config.keys import Config
 from semivox.data.dataset import Case, Dataset
 from semivox.data.preparation import Recipe
 from semivox.data.splitting import Split

@@ -41,11 +41,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
-from semivox.config import validated
+from semivox.config.keys import validated
+from semivox.config.toml import nest
 from semivox.data.dataset import Dataset
 from semivox.data.splitting import Split, make_split, patient_of
 from semivox.errors import ConfigError, nearest
-from semivox.toml import nest
 
 Names = tuple[str, ...]
 Groups = dict[str, Names]

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from semivox.config import Config
+from semivox.config.keys import Config
 from semivox.data.preparation import PreparedCase
 from semivox.data.pseudo import Key, Label, PseudoLabels, PseudoStore, partition
 from semivox.errors import ConfigError, RunError, nearest

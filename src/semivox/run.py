@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semivox.config import Config, config_text, resolve_config
+from semivox.config.keys import Config, config_text, resolve_config
 from semivox.errors import RunError
 from semivox.files import remove_unfinished, unwritable, write_atomic
 

@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 
 from semivox.assembly import Draft, draft_run, refuse_few_unlabelled, resolve_stages
 from semivox.building import make_fabric, make_method, make_method_config
-from semivox.config import Config
+from semivox.config.keys import Config
 from semivox.data.caching import cache_size, default_cache
 from semivox.data.preparation import PreparedCase, prepare_dataset
 from semivox.data.recipe import Recipe

@@ -12,8 +12,8 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from semivox.config.toml import flatten, key_text, nest, value_text
 from semivox.errors import ConfigError, nearest
-from semivox.toml import flatten, key_text, nest, value_text
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -194,7 +194,7 @@ def read_config(name: str) -> dict[str, Any]:
     shipped = list_configs()
     path = Path(name)
     if name in shipped:
-        text = resources.files("semivox").joinpath("configs", f"{name}.toml").read_text(encoding="utf-8")
+        text = resources.files("semivox.config").joinpath("shipped", f"{name}.toml").read_text(encoding="utf-8")
     elif path.suffix == ".toml" and path.is_file():
         text = path.read_text(encoding="utf-8")
     else:
@@ -228,7 +228,7 @@ def for_method(values: Mapping[str, Any], method: str) -> dict[str, Any]:
 
 def list_configs() -> tuple[str, ...]:
     """Return the names of the shipped configs."""
-    files = resources.files("semivox").joinpath("configs").iterdir()
+    files = resources.files("semivox.config").joinpath("shipped").iterdir()
     return tuple(sorted(file.name[:-5] for file in files if file.name.endswith(".toml")))
 
 

@@ -6,7 +6,7 @@ import tomllib
 import pytest
 
 from semivox.building import make_method_config
-from semivox.config import (
+from semivox.config.keys import (
     Config,
     config_text,
     flatten,

@@ -1,0 +1,1 @@
+"""Config: every key with its meaning, how sources of values merge, and TOML."""
