@@ -18,11 +18,11 @@ from pathlib import Path
 
 from sampling.page import section
 
-from semivox.comparison import Comparison, compare_all
 from semivox.curves import COLLAPSE
-from semivox.frequency import class_shares
 from semivox.protocols import Protocol, read_protocol, with_group
-from semivox.scores import group_scores, read_scores
+from semivox.scoring.comparison import Comparison, compare_all
+from semivox.scoring.frequency import class_shares
+from semivox.scoring.scores import group_scores, read_scores
 from semivox.tables import (
     Tables,
     find_controls,

@@ -12,7 +12,10 @@ import pytest
 import semivox
 
 SOURCE = Path(semivox.__file__).parent
-TORCH_FREE = ("metrics", "evaluation", "reporting", "data.phantom", "data.dataset", "data.volume", "data.splitting")
+TORCH_FREE = (
+    "files", "scoring.metrics", "scoring.evaluation", "reporting", "data.phantom", "data.dataset", "data.volume",
+    "data.splitting",
+)
 HEAVY = ("torch", "monai", "scipy", "matplotlib", "SimpleITK", "nibabel", "lightning_fabric")
 
 BASE = {"errors", "types", "files"}
@@ -41,10 +44,8 @@ FUTURE = {"cli": "cli", "verbs": "cli", "arguments": "cli", "console": "cli", "c
     "fingerprinting": "planning", "grids": "planning", "costs": "planning", "capacity": "planning", "training":
     "training", "assembly": "training", "resuming": "training", "loop": "training", "relabelling": "training",
     "mishaps": "training", "run": "runs", "building": "runs", "prediction": "prediction", "predictor": "prediction",
-    "metrics": "scoring", "evaluation": "scoring", "pairing": "scoring", "summary": "scoring", "scores": "scoring",
-    "comparison": "scoring", "frequency": "scoring", "reporting": "reporting", "tables": "reporting", "figures":
-    "reporting", "curves": "reporting", "gallery": "reporting", "benchmarking": "benchmarking", "protocols":
-    "benchmarking", "demonstration": "benchmarking"}
+    "reporting": "reporting", "tables": "reporting", "figures": "reporting", "curves": "reporting", "gallery":
+    "reporting", "benchmarking": "benchmarking", "protocols": "benchmarking", "demonstration": "benchmarking"}
 
 
 def imports_of(file: Path) -> set[str]:

@@ -17,7 +17,7 @@ import medpy.metric.binary as medpy
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from semivox.metrics import asd, hd95, surface_distances
+from semivox.scoring.metrics import asd, hd95, surface_distances
 
 CASES = 20
 

@@ -10,7 +10,7 @@ _HOMES = {
     "bench": "benchmarking",
     "check_dataset": "data.checking",
     "demo": "demonstration",
-    "evaluate_masks": "evaluation",
+    "evaluate_masks": "scoring.evaluation",
     "fingerprint": "planning",
     "list_methods": "methods",
     "make_plan": "planning",

@@ -15,12 +15,12 @@ from semivox.config.toml import flatten
 from semivox.data.dataset import Dataset, read_dataset
 from semivox.data.splitting import Split
 from semivox.errors import ConfigError, RunError
-from semivox.evaluation import evaluate_masks
 from semivox.files import write_atomic
 from semivox.loop import Row
 from semivox.prediction import predict
 from semivox.protocols import Job, Protocol, groups_of, jobs_of, read_protocol, split_of, with_group
 from semivox.reporting import write_report
+from semivox.scoring.evaluation import evaluate_masks
 from semivox.training import train
 
 

@@ -11,11 +11,11 @@ from semivox.data.dataset import read_dataset
 from semivox.data.phantom import write_phantom
 from semivox.data.splitting import make_split, write_split
 from semivox.errors import RunError
-from semivox.evaluation import evaluate_masks
 from semivox.files import write_atomic
 from semivox.loop import Row
 from semivox.prediction import predict
 from semivox.reporting import write_report
+from semivox.scoring.evaluation import evaluate_masks
 from semivox.training import train
 
 METHODS = ("supervised", "simcvd")

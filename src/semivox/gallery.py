@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from semivox.comparison import higher_is_better, per_case
 from semivox.data.pictures import drawn_as_scan, is_picture
 from semivox.data.volume import bare_name, read_image, read_label
 from semivox.errors import SemivoxError
 from semivox.figures import draw_slice
-from semivox.scores import Group, Scores
+from semivox.scoring.comparison import higher_is_better, per_case
+from semivox.scoring.scores import Group, Scores
 from semivox.tables import metric_name, score_text
 
 

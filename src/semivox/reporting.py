@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import semivox
-from semivox.comparison import Comparison, compare_views, higher_is_better, paired_scores, per_case
 from semivox.curves import Log, draw_collapse, draw_losses
 from semivox.figures import PREDICTION, TRUTH, draw_cases
 from semivox.files import write_atomic
-from semivox.frequency import class_shares
 from semivox.gallery import gallery, seed_text, without_folders
-from semivox.scores import Group, Scores, group_scores, read_scores
+from semivox.scoring.comparison import Comparison, compare_views, higher_is_better, paired_scores, per_case
+from semivox.scoring.frequency import class_shares
+from semivox.scoring.scores import Group, Scores, group_scores, read_scores
 from semivox.tables import (
     Tables,
     find_controls,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from semivox.comparison import Comparison, Summary, compare_all, higher_is_better, per_case, summarise
-from semivox.scores import Group, group_scores, read_scores
+from semivox.scoring.comparison import Comparison, Summary, compare_all, higher_is_better, per_case, summarise
+from semivox.scoring.scores import Group, group_scores, read_scores
 
 NAMES = {"dice": "Dice", "jaccard": "Jaccard", "hd95": "HD95", "hd": "HD", "asd": "ASD", "assd": "ASSD", "nsd": "NSD"}
 UNITS = {"mm", "voxel", "pixel"}

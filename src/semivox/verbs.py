@@ -246,8 +246,8 @@ def evaluate(
     hd95: Annotated[str, typer.Option(help="pooled (medpy) or max (of the two directions, MONAI)")] = "pooled",
 ) -> None:
     """Score masks against labels: one row per case and label."""
-    from semivox.evaluation import evaluate_masks
-    from semivox.summary import describe_evaluation
+    from semivox.scoring.evaluation import evaluate_masks
+    from semivox.scoring.summary import describe_evaluation
 
     rows = evaluate_masks(masks, labels, output, cases=cases, unit=unit, tolerance=tolerance, hd95=hd95)
     print(describe_evaluation(output, rows))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from semivox.metrics import class_ious
+from semivox.scoring.metrics import class_ious
 
 METRICS = ("dice", "jaccard", "hd95", "asd", "assd", "nsd")
 """First words of the columns that hold scores; the rest of a column's name is its unit and tolerance."""
@@ -42,7 +42,7 @@ def summarise_overlap(confusion: np.ndarray, classes: Sequence[str]) -> dict[str
     Returns:
         {"mean": over the classes that truth or prediction have, background included, "classes": {name: IoU},
         "absent": names of the classes that neither has, which are in no mean, "pixels": counted ones, "confusion": the
-        matrix, see `semivox.metrics.confusion_matrix`}. What is undefined is NaN.
+        matrix, see `semivox.scoring.metrics.confusion_matrix`}. What is undefined is NaN.
     """
     ious = class_ious(confusion)
     absent = np.isnan(ious)

@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from semivox.comparison import summarise
 from semivox.errors import DatasetError
-from semivox.scores import group_scores, read_scores
+from semivox.scoring.comparison import summarise
+from semivox.scoring.scores import group_scores, read_scores
 
 
 def write(folder, text, info=None):

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from semivox.errors import ConfigError, DatasetError
-from semivox.evaluation import evaluate_masks
-from semivox.metrics import score_masks
-from semivox.summary import describe_evaluation
+from semivox.scoring.evaluation import evaluate_masks
+from semivox.scoring.metrics import score_masks
+from semivox.scoring.summary import describe_evaluation
 
 LABELS = {"sky": 0, "tree": 4, "car": 7, "boat": 9, "ignore": 255}
 DIAGONAL = math.hypot(6, 9)

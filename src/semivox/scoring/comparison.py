@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from semivox.scores import Group
+from semivox.scoring.scores import Group
 
 DRAWS = 10_000
 DISTANCES = ("hd", "asd", "assd")

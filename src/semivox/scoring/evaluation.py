@@ -23,9 +23,9 @@ from semivox.data.splitting import Split
 from semivox.data.volume import Volume, disagreements, is_picture, read_label
 from semivox.errors import ConfigError, DatasetError, GeometryError, RunError
 from semivox.files import write_atomic
-from semivox.metrics import HD95_DEFINITIONS, Scores, confusion_matrix, failed_scores, score_masks
-from semivox.pairing import cases_to_score, list_masks
-from semivox.summary import summarise, summarise_overlap
+from semivox.scoring.metrics import HD95_DEFINITIONS, Scores, confusion_matrix, failed_scores, score_masks
+from semivox.scoring.pairing import cases_to_score, list_masks
+from semivox.scoring.summary import summarise, summarise_overlap
 
 __all__ = ["Row", "Rules", "evaluate_masks", "summarise"]
 
@@ -67,7 +67,7 @@ def evaluate_masks(
         unit: "mm" or "voxel"; None is voxels where dataset.json says that its spacing is nominal, else mm. Pictures
             have "pixel" alone.
         tolerance: of the surface Dice, in `unit`.
-        hd95: "pooled" or "max", see `semivox.metrics.hd95`.
+        hd95: "pooled" or "max", see `semivox.scoring.metrics.hd95`.
         on_case: called with (case, done, all).
 
     Returns:

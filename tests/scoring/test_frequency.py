@@ -2,7 +2,7 @@
 
 import pytest
 
-from semivox.frequency import class_shares
+from semivox.scoring.frequency import class_shares
 
 
 @pytest.fixture

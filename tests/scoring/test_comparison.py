@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from semivox.comparison import bootstrap_interval, compare, compare_all, holm, summarise, wilcoxon_p
-from semivox.scores import Group, Row, Scores
+from semivox.scoring.comparison import bootstrap_interval, compare, compare_all, holm, summarise, wilcoxon_p
+from semivox.scoring.scores import Group, Row, Scores
 
 NAN = float("nan")
 

@@ -13,8 +13,8 @@ import pytest
 
 from semivox.data.splitting import Split
 from semivox.errors import ConfigError, DatasetError, GeometryError
-from semivox.evaluation import evaluate_masks, summarise
-from semivox.metrics import score_masks
+from semivox.scoring.evaluation import evaluate_masks, summarise
+from semivox.scoring.metrics import score_masks
 
 SHAPE = (8, 9, 7)
 SPACING = (1.3333333, 0.7, 3.0)
@@ -296,5 +296,5 @@ def test_the_summary_says_how_it_was_scored_and_copies_what_predict_wrote(folder
 
 
 def test_scoring_loads_no_torch() -> None:
-    code = "import sys, semivox.evaluation; print({'torch', 'monai', 'matplotlib'} & set(sys.modules))"
+    code = "import sys, semivox.scoring.evaluation; print({'torch', 'monai', 'matplotlib'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from semivox.metrics import (
+from semivox.scoring.metrics import (
     SurfaceDistances,
     asd,
     assd,
@@ -204,7 +204,7 @@ def test_what_cannot_be_scored_is_refused(change: dict, message: str) -> None:
 
 
 def test_the_module_loads_neither_torch_nor_file_readers() -> None:
-    code = "import sys, semivox.metrics; print({'torch', 'monai', 'nibabel', 'SimpleITK'} & set(sys.modules))"
+    code = "import sys, semivox.scoring.metrics; print({'torch', 'monai', 'nibabel', 'SimpleITK'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
