@@ -40,12 +40,11 @@ ALLOWED = {
 }
 """Who may import whom, one row a room; every room also imports itself."""
 LOOSE = {"__init__.py", "errors.py", "types.py", "files.py", "py.typed"}
-FUTURE = {"cli": "cli", "verbs": "cli", "arguments": "cli", "console": "cli", "cards": "cli", "planning": "planning",
-    "fingerprinting": "planning", "grids": "planning", "costs": "planning", "capacity": "planning", "training":
-    "training", "assembly": "training", "resuming": "training", "loop": "training", "relabelling": "training",
-    "mishaps": "training", "run": "runs", "building": "runs", "prediction": "prediction", "predictor": "prediction",
-    "reporting": "reporting", "tables": "reporting", "figures": "reporting", "curves": "reporting", "gallery":
-    "reporting", "benchmarking": "benchmarking", "protocols": "benchmarking", "demonstration": "benchmarking"}
+FUTURE = {"cli": "cli", "verbs": "cli", "arguments": "cli", "console": "cli", "cards": "cli", "training": "training",
+    "assembly": "training", "resuming": "training", "loop": "training", "relabelling": "training", "mishaps":
+    "training", "run": "runs", "building": "runs", "prediction": "prediction", "predictor": "prediction", "reporting":
+    "reporting", "tables": "reporting", "figures": "reporting", "curves": "reporting", "gallery": "reporting",
+    "benchmarking": "benchmarking", "protocols": "benchmarking", "demonstration": "benchmarking"}
 
 
 def imports_of(file: Path) -> set[str]:

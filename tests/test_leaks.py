@@ -14,7 +14,7 @@ import torch
 from semivox.data.dataset import read_dataset
 from semivox.data.splitting import Split, make_split, write_split
 from semivox.errors import DatasetError
-from semivox.planning import plan_dataset
+from semivox.planning.plan import plan_dataset
 from semivox.run import open_run, read_checkpoint
 from toy_training import train_toy
 from toys import write_toy_dataset
@@ -37,7 +37,7 @@ def note(event, details):
         opened.append(os.path.realpath(os.fsdecode(details[0])))
 sys.addaudithook(note)
 from pathlib import Path
-from semivox.planning import plan_dataset
+from semivox.planning.plan import plan_dataset
 from semivox.training import prepare
 from toy_training import TINY, train_toy
 data, split, output, words = json.loads(sys.argv[1])

@@ -21,9 +21,9 @@ from semivox.data.splitting import make_split
 from semivox.data.volume import read_image, read_label
 from semivox.errors import GeometryError
 from semivox.figures import draw_slice
-from semivox.fingerprinting import fingerprint, make_recipe
 from semivox.nets.build import MakeNet
-from semivox.planning import plan_dataset
+from semivox.planning.fingerprint import fingerprint, make_recipe
+from semivox.planning.plan import plan_dataset
 from semivox.prediction import predict
 from semivox.reporting import write_report
 from semivox.scoring.evaluation import evaluate_masks

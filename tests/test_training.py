@@ -77,7 +77,7 @@ def test_what_should_be_known_is_said_once_before_anything_is_prepared(toy_data,
     assert sum(note.startswith("few labels: 1") for note in said) == 1, "what the plan warns of"
     assert said[-2:] == ["prepared", "prepared"]
     said.clear()
-    monkeypatch.setattr("semivox.capacity.device_memory", lambda device: 10**8)
+    monkeypatch.setattr("semivox.planning.capacity.device_memory", lambda device: 10**8)
     prepare(toy_data, config="demo", method="supervised", **words)
     assert sum(note.startswith("memory: about") for note in said) == 1, "of a config that is no plan"
     monkeypatch.setattr(

@@ -11,9 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from semivox.building import make_method_config
-from semivox.capacity import chosen_device, free_disk, memory_warnings
 from semivox.config.keys import Config, StageConfig, for_method, parse_settings, read_config, resolve_config, validated
-from semivox.costs import Device
 from semivox.data.caching import default_cache
 from semivox.data.checking import check_pool
 from semivox.data.dataset import Dataset, read_dataset
@@ -22,7 +20,9 @@ from semivox.data.splitting import Split, training_split
 from semivox.errors import ConfigError, DatasetError
 from semivox.methods import method_class, method_module
 from semivox.methods.base import MethodConfig
-from semivox.planning import fingerprint, make_plan, make_recipe
+from semivox.planning.capacity import chosen_device, free_disk, memory_warnings
+from semivox.planning.costs import Device
+from semivox.planning.plan import fingerprint, make_plan, make_recipe
 from semivox.relabelling import check_stages, part_count
 from semivox.resuming import completed
 from semivox.run import RunFolder

@@ -107,7 +107,7 @@ def plan(
 ) -> None:
     """Choose spacing, patch, net, batch and steps, and predict memory, disk and time."""
     from semivox.methods import method_class, method_module
-    from semivox.planning import parse_memory, plan_dataset
+    from semivox.planning.plan import parse_memory, plan_dataset
 
     made = plan_dataset(
         data,

@@ -5,8 +5,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from semivox.fingerprinting import Fingerprint
-from semivox.grids import Grid, choose_grid, coarsened, divisible, downsampling, patch_within, shrunk
+from semivox.planning.fingerprint import Fingerprint
+from semivox.planning.grids import Grid, choose_grid, coarsened, divisible, downsampling, patch_within, shrunk
 
 
 def pool(shapes, spacings):

@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 from semivox.config.keys import Config
-from semivox.costs import Device, Setup, step_memory
 from semivox.errors import ConfigError
+from semivox.planning.costs import Device, Setup, step_memory
 
 SHRINK = "set a smaller patch, net.filters or batches, or use a device that has more"
 ELSEWHERE = "put the cache elsewhere with --cache or SEMIVOX_CACHE, unless it holds these scans already"

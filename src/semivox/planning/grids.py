@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from semivox.fingerprinting import Fingerprint
+from semivox.planning.fingerprint import Fingerprint
 
 THICK = 6.0
 """Slices further apart than this many in-plane voxels are planned in 2D."""

@@ -11,15 +11,24 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from semivox.capacity import ELSEWHERE, SHRINK, chosen_device, device_memory, free_disk, parse_memory, short_of
 from semivox.config.toml import flatten
-from semivox.costs import Device, Setup, cache_bytes, step_memory, step_seconds
 from semivox.data.caching import default_cache
 from semivox.data.dataset import read_dataset
 from semivox.data.splitting import training_split
 from semivox.errors import ConfigError
-from semivox.fingerprinting import Fingerprint, fingerprint, make_recipe
-from semivox.grids import Grid, cached_shapes, choose_grid, coarsened, downsampling, patch_within, shown, shrunk
+from semivox.planning.capacity import ELSEWHERE, SHRINK, chosen_device, device_memory, free_disk, parse_memory, short_of
+from semivox.planning.costs import Device, Setup, cache_bytes, step_memory, step_seconds
+from semivox.planning.fingerprint import Fingerprint, fingerprint, make_recipe
+from semivox.planning.grids import (
+    Grid,
+    cached_shapes,
+    choose_grid,
+    coarsened,
+    downsampling,
+    patch_within,
+    shown,
+    shrunk,
+)
 
 __all__ = ["Fingerprint", "Plan", "fingerprint", "make_plan", "make_recipe", "parse_memory", "plan_dataset"]
 

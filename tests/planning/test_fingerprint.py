@@ -11,7 +11,7 @@ from semivox.config.keys import Config
 from semivox.data.dataset import read_dataset
 from semivox.data.splitting import Split
 from semivox.errors import ConfigError, DatasetError
-from semivox.fingerprinting import Fingerprint, fingerprint, is_ct, make_recipe
+from semivox.planning.fingerprint import Fingerprint, fingerprint, is_ct, make_recipe
 from toys import write_toy_dataset
 
 SPLIT = Split(labelled=("case_00", "case_01"), unlabelled=("case_02", "case_04"), held_out=("case_03",))
@@ -155,7 +155,7 @@ def test_ct_is_told_by_the_channel_name(name, answer):
 
 def test_every_case_has_its_say_however_large(monkeypatch, ct_folder):
     """With at most ten voxels a case, the mean lies near the mean of the cases' means."""
-    monkeypatch.setattr("semivox.fingerprinting.MOST_VOXELS", 10)
+    monkeypatch.setattr("semivox.planning.fingerprint.MOST_VOXELS", 10)
     dataset = read_dataset(ct_folder)
     path = ct_folder / "imagesTr/case_00_0000.nii.gz"
     image = nibabel.load(path)

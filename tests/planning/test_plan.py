@@ -6,12 +6,12 @@ import math
 import pytest
 
 from semivox.config.keys import resolve_config
-from semivox.costs import Setup, step_memory
 from semivox.data.phantom import SHAPE, SPACING
 from semivox.errors import ConfigError
-from semivox.fingerprinting import Fingerprint
 from semivox.nets.build import MakeNet
-from semivox.planning import make_plan, parse_memory, plan_dataset
+from semivox.planning.costs import Setup, step_memory
+from semivox.planning.fingerprint import Fingerprint
+from semivox.planning.plan import make_plan, parse_memory, plan_dataset
 from toys import write_toy_dataset
 
 ATRIUM = ((576, 576, 88), (0.625, 0.625, 1.25))

@@ -5,8 +5,16 @@ import math
 import pytest
 import torch
 
-from semivox.costs import Setup, cache_bytes, forward_flops, kept_bytes, step_memory, step_seconds, weight_count
 from semivox.nets.build import MakeNet
+from semivox.planning.costs import (
+    Setup,
+    cache_bytes,
+    forward_flops,
+    kept_bytes,
+    step_memory,
+    step_seconds,
+    weight_count,
+)
 
 SETUPS = [
     Setup(patch=(32, 32, 16), strides=((2, 2, 2), (2, 2, 2)), filters=4),
