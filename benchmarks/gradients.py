@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 
 from semivox.assembly import resolve_stages
-from semivox.building import make_method, make_method_config
 from semivox.data.caching import default_cache
 from semivox.data.dataset import read_dataset
 from semivox.data.preparation import prepare_dataset
@@ -22,7 +21,8 @@ from semivox.data.recipe import Recipe
 from semivox.data.splitting import read_split
 from semivox.loop import Loop
 from semivox.methods.base import Method
-from semivox.run import RunFolder, open_run, read_checkpoint
+from semivox.runs.building import make_method, make_method_config
+from semivox.runs.folder import RunFolder, open_run, read_checkpoint
 from semivox.training import make_stream, train
 from semivox.types import Progress, Stage, seed_from
 

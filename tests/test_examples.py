@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from semivox import check_dataset, read_dataset, read_split, train, write_phantom
-from semivox.run import open_run
+from semivox.runs.folder import open_run
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 TINY = ("steps=2", "patch=[16, 16, 8]", "net.filters=2", "net.levels=3")

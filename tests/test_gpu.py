@@ -11,7 +11,7 @@ import torch
 from semivox.errors import RunError
 from semivox.methods import list_methods
 from semivox.prediction import predict
-from semivox.run import open_run
+from semivox.runs.folder import open_run
 from semivox.training import train
 from toy_training import TINY
 

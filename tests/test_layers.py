@@ -42,9 +42,9 @@ ALLOWED = {
 LOOSE = {"__init__.py", "errors.py", "types.py", "files.py", "py.typed"}
 FUTURE = {"cli": "cli", "verbs": "cli", "arguments": "cli", "console": "cli", "cards": "cli", "training": "training",
     "assembly": "training", "resuming": "training", "loop": "training", "relabelling": "training", "mishaps":
-    "training", "run": "runs", "building": "runs", "prediction": "prediction", "predictor": "prediction", "reporting":
-    "reporting", "tables": "reporting", "figures": "reporting", "curves": "reporting", "gallery": "reporting",
-    "benchmarking": "benchmarking", "protocols": "benchmarking", "demonstration": "benchmarking"}
+    "training", "prediction": "prediction", "predictor": "prediction", "reporting": "reporting", "tables":
+    "reporting", "figures": "reporting", "curves": "reporting", "gallery": "reporting", "benchmarking":
+    "benchmarking", "protocols": "benchmarking", "demonstration": "benchmarking"}
 
 
 def imports_of(file: Path) -> set[str]:

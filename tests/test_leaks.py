@@ -15,7 +15,7 @@ from semivox.data.dataset import read_dataset
 from semivox.data.splitting import Split, make_split, write_split
 from semivox.errors import DatasetError
 from semivox.planning.plan import plan_dataset
-from semivox.run import open_run, read_checkpoint
+from semivox.runs.folder import open_run, read_checkpoint
 from toy_training import train_toy
 from toys import write_toy_dataset
 

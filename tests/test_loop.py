@@ -17,7 +17,7 @@ from semivox.loop import learn_only
 from semivox.methods import simcvd
 from semivox.mishaps import first_infinite
 from semivox.ops.contrast import effective_rank
-from semivox.run import open_run, read_checkpoint
+from semivox.runs.folder import open_run, read_checkpoint
 from semivox.types import Batch
 
 

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 import torch
 
-from semivox import building, training
+from semivox import training
 from semivox.errors import ConfigError
 from semivox.loop import Loop
-from semivox.run import open_run, read_checkpoint
+from semivox.runs import building
+from semivox.runs.folder import open_run, read_checkpoint
 
 WORDS = {"method": "toy_critic", "settings": {"steps": 4, "checkpoint_every": 10}}
 

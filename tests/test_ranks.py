@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from semivox.run import open_run, read_checkpoint
+from semivox.runs.folder import open_run, read_checkpoint
 
 TESTS = Path(__file__).parent
 

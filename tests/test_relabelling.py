@@ -14,14 +14,14 @@ import torch
 
 import semivox.relabelling
 import toy_self_training
-from semivox.building import make_method
 from semivox.config.keys import Config
 from semivox.data.preparation import PreparedCase
 from semivox.data.pseudo import Key
 from semivox.errors import ConfigError, DatasetError, RunError
 from semivox.ops.windows import slide
 from semivox.relabelling import Relabelling, check_stages
-from semivox.run import open_run, read_checkpoint
+from semivox.runs.building import make_method
+from semivox.runs.folder import open_run, read_checkpoint
 from semivox.types import Stage, seed_from
 from toy_training import train_toy
 from toys import write_toy_dataset

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from semivox.errors import RunError
-from semivox.run import open_run, read_checkpoint
+from semivox.runs.folder import open_run, read_checkpoint
 from toy_training import TINY
 
 METHODS = ("supervised", "mean_teacher", "simcvd")

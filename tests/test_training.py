@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from semivox.assembly import resolve_stages
-from semivox.building import make_method_config
 from semivox.config.keys import Config
 from semivox.data.caching import cache_size
 from semivox.data.dataset import read_dataset
 from semivox.data.faults import Fault
 from semivox.data.splitting import Split, make_split, write_split
 from semivox.errors import ConfigError, DatasetError, RunError, SemivoxError, UnknownMethodError
-from semivox.run import open_run
+from semivox.runs.building import make_method_config
+from semivox.runs.folder import open_run
 from semivox.training import prepare, train
 from toy_training import train_toy as train_on
 from toys import write_toy_dataset

@@ -12,7 +12,7 @@ from semivox.config.keys import resolve_config
 from semivox.data.recipe import Recipe
 from semivox.methods.base import Method, MethodConfig
 from semivox.nets.build import MakeNet
-from semivox.run import create_run
+from semivox.runs.folder import create_run
 
 
 class Config(MethodConfig):

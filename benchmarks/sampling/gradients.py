@@ -23,7 +23,6 @@ import torch
 from torch import Tensor
 
 from semivox.assembly import resolve_stages
-from semivox.building import make_method, make_method_config
 from semivox.data.caching import default_cache
 from semivox.data.dataset import read_dataset
 from semivox.data.preparation import prepare_dataset
@@ -33,7 +32,8 @@ from semivox.methods.base_anatomical import AnatomicalMethod
 from semivox.nets import memory
 from semivox.ops.anatomy import Contrast, Draws, anatomical_contrast
 from semivox.ops.sampling import SCHEMES
-from semivox.run import RunFolder, open_run, read_checkpoint
+from semivox.runs.building import make_method, make_method_config
+from semivox.runs.folder import RunFolder, open_run, read_checkpoint
 from semivox.training import make_stream
 from semivox.types import Progress, seed_from
 

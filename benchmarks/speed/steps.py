@@ -23,12 +23,12 @@ from pathlib import Path
 
 import torch
 
-from semivox.building import as_channels_last
 from semivox.methods import method_class, method_module
 from semivox.methods.base import Method
 from semivox.nets.build import MakeNet
 from semivox.ops.freeze import learn_only
 from semivox.ops.queue import ClassBanks, Queue
+from semivox.runs.building import as_channels_last
 from semivox.types import Batch, Progress
 
 METHODS = ("supervised", "mean_teacher", "simcvd")

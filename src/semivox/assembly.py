@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from semivox.building import make_method_config
 from semivox.config.keys import Config, StageConfig, for_method, parse_settings, read_config, resolve_config, validated
 from semivox.data.caching import default_cache
 from semivox.data.checking import check_pool
@@ -25,7 +24,8 @@ from semivox.planning.costs import Device
 from semivox.planning.plan import fingerprint, make_plan, make_recipe
 from semivox.relabelling import check_stages, part_count
 from semivox.resuming import completed
-from semivox.run import RunFolder
+from semivox.runs.building import make_method_config
+from semivox.runs.folder import RunFolder
 from semivox.types import Stage
 
 

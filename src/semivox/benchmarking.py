@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from semivox.building import make_method_config
 from semivox.config.keys import for_method, read_config, resolve_config
 from semivox.config.toml import flatten
 from semivox.data.dataset import Dataset, read_dataset
@@ -20,6 +19,7 @@ from semivox.loop import Row
 from semivox.prediction import predict
 from semivox.protocols import Job, Protocol, groups_of, jobs_of, read_protocol, split_of, with_group
 from semivox.reporting import write_report
+from semivox.runs.building import make_method_config
 from semivox.scoring.evaluation import evaluate_masks
 from semivox.training import train
 

@@ -19,7 +19,7 @@ from semivox.methods.base import Method
 from semivox.mishaps import device_errors_told, first_infinite
 from semivox.ops.freeze import learn_only
 from semivox.relabelling import Relabelling
-from semivox.run import RunFolder, read_checkpoint
+from semivox.runs.folder import RunFolder, read_checkpoint
 from semivox.types import Batch, Progress, Stage, Terms, seed_from
 
 Row = dict[str, Any]

@@ -16,7 +16,7 @@ from semivox.data.volume import Volume, mask_ending, read_header, read_image, wr
 from semivox.errors import ConfigError, DatasetError, RunError
 from semivox.files import file_digest, write_atomic
 from semivox.predictor import Options, Predictor
-from semivox.run import RunFolder
+from semivox.runs.folder import RunFolder
 
 __all__ = ["Options", "Predictor", "entropy", "largest_components", "predict"]
 

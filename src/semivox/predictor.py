@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from semivox.building import make_fabric, make_method, without_first_weights
 from semivox.data.preparation import prepare_image, restore_probabilities
 from semivox.data.recipe import Recipe
 from semivox.data.volume import Volume
 from semivox.errors import RunError
 from semivox.ops.windows import slide
-from semivox.run import RunFolder, open_run, read_checkpoint
+from semivox.runs.building import make_fabric, make_method, without_first_weights
+from semivox.runs.folder import RunFolder, open_run, read_checkpoint
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from semivox.building import make_method_config
 from semivox.config.keys import Config, for_method, parse_settings, read_config, resolve_config
 from semivox.config.toml import flatten
 from semivox.data.dataset import Dataset, read_dataset
 from semivox.data.preparation import PreparedCase
 from semivox.data.splitting import Split, check_split, read_split, training_split
 from semivox.errors import RunError
-from semivox.run import RunFolder
+from semivox.runs.building import make_method_config
+from semivox.runs.folder import RunFolder
 
 
 def reopen(

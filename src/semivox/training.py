@@ -11,7 +11,6 @@ from typing import Any
 from lightning_fabric import Fabric
 
 from semivox.assembly import Draft, draft_run, refuse_few_unlabelled, resolve_stages
-from semivox.building import make_fabric, make_method, make_method_config
 from semivox.config.keys import Config
 from semivox.data.caching import cache_size, default_cache
 from semivox.data.preparation import PreparedCase, prepare_dataset
@@ -24,7 +23,8 @@ from semivox.methods import method_class, method_module
 from semivox.methods.base import Method
 from semivox.relabelling import Relabelling
 from semivox.resuming import refuse_other_config, refuse_other_scans, reopen
-from semivox.run import RunFolder, create_run, open_run, refuse_run
+from semivox.runs.building import make_fabric, make_method, make_method_config
+from semivox.runs.folder import RunFolder, create_run, open_run, refuse_run
 from semivox.types import Stage
 
 

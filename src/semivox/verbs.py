@@ -167,7 +167,7 @@ def train(
 ) -> int:
     """Train a method into a run folder."""
     from semivox.console import Console
-    from semivox.run import parse_budget
+    from semivox.runs.folder import parse_budget
     from semivox.training import train as run_train
 
     with Console() as console:

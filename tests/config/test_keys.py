@@ -5,7 +5,6 @@ import tomllib
 
 import pytest
 
-from semivox.building import make_method_config
 from semivox.config.keys import (
     Config,
     config_text,
@@ -19,6 +18,7 @@ from semivox.config.keys import (
 )
 from semivox.errors import ConfigError
 from semivox.methods import method_class, method_module
+from semivox.runs.building import make_method_config
 
 
 def methods_of(config: str) -> set[str]:

@@ -17,7 +17,7 @@ import pytest
 from crops import all_stages
 
 from semivox.methods import list_methods
-from semivox.run import open_run
+from semivox.runs.folder import open_run
 from toy_training import train_toy as train_on_toys
 from toys import write_toy_dataset
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from lightning_fabric.strategies import DDPStrategy
 
-from semivox.building import _precision, _Ranks
+from semivox.runs.building import _precision, _Ranks
 from semivox.errors import ConfigError
 
 

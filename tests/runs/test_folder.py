@@ -10,7 +10,7 @@ import torch
 
 from semivox.config.keys import Config
 from semivox.errors import RunError
-from semivox.run import (
+from semivox.runs.folder import (
     RunFolder,
     create_run,
     open_run,
