@@ -18,12 +18,9 @@ from pathlib import Path
 
 from sampling.page import section
 
-from semivox.curves import COLLAPSE
 from semivox.protocols import Protocol, read_protocol, with_group
-from semivox.scoring.comparison import Comparison, compare_all
-from semivox.scoring.frequency import class_shares
-from semivox.scoring.scores import group_scores, read_scores
-from semivox.tables import (
+from semivox.reporting.curves import COLLAPSE
+from semivox.reporting.tables import (
     Tables,
     find_controls,
     headline,
@@ -34,6 +31,9 @@ from semivox.tables import (
     sentence,
     summary_tables,
 )
+from semivox.scoring.comparison import Comparison, compare_all
+from semivox.scoring.frequency import class_shares
+from semivox.scoring.scores import group_scores, read_scores
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"

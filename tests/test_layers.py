@@ -13,7 +13,7 @@ import semivox
 
 SOURCE = Path(semivox.__file__).parent
 TORCH_FREE = (
-    "files", "scoring.metrics", "scoring.evaluation", "reporting", "data.phantom", "data.dataset", "data.volume",
+    "files", "scoring.metrics", "scoring.evaluation", "reporting.report", "data.phantom", "data.dataset", "data.volume",
     "data.splitting",
 )
 HEAVY = ("torch", "monai", "scipy", "matplotlib", "SimpleITK", "nibabel", "lightning_fabric")
@@ -42,9 +42,8 @@ ALLOWED = {
 LOOSE = {"__init__.py", "errors.py", "types.py", "files.py", "py.typed"}
 FUTURE = {"cli": "cli", "verbs": "cli", "arguments": "cli", "console": "cli", "cards": "cli", "training": "training",
     "assembly": "training", "resuming": "training", "loop": "training", "relabelling": "training", "mishaps":
-    "training", "prediction": "prediction", "predictor": "prediction", "reporting": "reporting", "tables":
-    "reporting", "figures": "reporting", "curves": "reporting", "gallery": "reporting", "benchmarking":
-    "benchmarking", "protocols": "benchmarking", "demonstration": "benchmarking"}
+    "training", "prediction": "prediction", "predictor": "prediction", "benchmarking": "benchmarking", "protocols":
+    "benchmarking", "demonstration": "benchmarking"}
 
 
 def imports_of(file: Path) -> set[str]:

@@ -20,12 +20,12 @@ from semivox.data.preparation import prepare_image, prepare_label
 from semivox.data.splitting import make_split
 from semivox.data.volume import read_image, read_label
 from semivox.errors import GeometryError
-from semivox.figures import draw_slice
 from semivox.nets.build import MakeNet
 from semivox.planning.fingerprint import fingerprint, make_recipe
 from semivox.planning.plan import plan_dataset
 from semivox.prediction import predict
-from semivox.reporting import write_report
+from semivox.reporting.figures import draw_slice
+from semivox.reporting.report import write_report
 from semivox.scoring.evaluation import evaluate_masks
 from semivox.training import train
 from toy_pictures import toy_picture, write_toy_pictures

@@ -21,7 +21,7 @@ _HOMES = {
     "read_split": "data.splitting",
     "train": "training",
     "write_phantom": "data.phantom",
-    "write_report": "reporting",
+    "write_report": "reporting.report",
     "write_split": "data.splitting",
 }
 

@@ -14,7 +14,7 @@ from semivox.errors import RunError
 from semivox.files import write_atomic
 from semivox.loop import Row
 from semivox.prediction import predict
-from semivox.reporting import write_report
+from semivox.reporting.report import write_report
 from semivox.scoring.evaluation import evaluate_masks
 from semivox.training import train
 

@@ -261,7 +261,7 @@ def report(
     images: Annotated[Path | None, file_option(help="folder of the scans, if scores.json knows none")] = None,
 ) -> None:
     """Write one offline HTML file that compares runs."""
-    from semivox.reporting import write_report
+    from semivox.reporting.report import write_report
 
     print(write_report(scores, output, control=control, images=images))
 

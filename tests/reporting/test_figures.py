@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semivox.figures import PREDICTION, TRUTH, draw_cases, draw_slice, slice_to_show
+from semivox.reporting.figures import PREDICTION, TRUTH, draw_cases, draw_slice, slice_to_show
 
 
 def pixels(png):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semivox.figures import INK, MUTED, SERIES, new_figure, style, svg
+from semivox.reporting.figures import INK, MUTED, SERIES, new_figure, style, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

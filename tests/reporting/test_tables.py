@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from semivox.tables import headline, markdown_table, metric_name, score_text, sentence, summary_tables
+from semivox.reporting.tables import headline, markdown_table, metric_name, score_text, sentence, summary_tables
 
 
 @pytest.fixture

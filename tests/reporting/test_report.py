@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from semivox.errors import DatasetError
-from semivox.reporting import write_report
+from semivox.reporting.report import write_report
 
 CASES = [f"case_{n}" for n in range(7)]
 
@@ -163,6 +163,6 @@ def test_no_scores_are_refused(tmp_path):
 
 
 def test_reporting_needs_no_torch_and_draws_late():
-    code = "import sys, semivox.reporting; print([m for m in ('torch', 'matplotlib') if m in sys.modules])"
+    code = "import sys, semivox.reporting.report; print([m for m in ('torch', 'matplotlib') if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

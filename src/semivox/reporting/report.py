@@ -10,14 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import semivox
-from semivox.curves import Log, draw_collapse, draw_losses
-from semivox.figures import PREDICTION, TRUTH, draw_cases
 from semivox.files import write_atomic
-from semivox.gallery import gallery, seed_text, without_folders
-from semivox.scoring.comparison import Comparison, compare_views, higher_is_better, paired_scores, per_case
-from semivox.scoring.frequency import class_shares
-from semivox.scoring.scores import Group, Scores, group_scores, read_scores
-from semivox.tables import (
+from semivox.reporting.curves import Log, draw_collapse, draw_losses
+from semivox.reporting.figures import PREDICTION, TRUTH, draw_cases
+from semivox.reporting.gallery import gallery, seed_text, without_folders
+from semivox.reporting.tables import (
     Tables,
     find_controls,
     headline,
@@ -30,6 +27,9 @@ from semivox.tables import (
     summary_tables,
     tabulate,
 )
+from semivox.scoring.comparison import Comparison, compare_views, higher_is_better, paired_scores, per_case
+from semivox.scoring.frequency import class_shares
+from semivox.scoring.scores import Group, Scores, group_scores, read_scores
 
 __all__ = ["markdown_table", "summary_tables", "write_report"]
 
@@ -106,7 +106,7 @@ def _template() -> Any:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("semivox", "templates"),
+        loader=PackageLoader("semivox.reporting", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

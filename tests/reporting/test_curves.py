@@ -2,7 +2,7 @@
 
 import re
 
-from semivox.curves import draw_collapse, draw_losses
+from semivox.reporting.curves import draw_collapse, draw_losses
 
 LOSSES = [
     {"step": n % 300, "stage": f"stage_{n // 300}", "total": 1 / (n + 1), "losses": {"supervised": 0.5}}

@@ -9,10 +9,10 @@ from pathlib import Path
 from semivox.data.pictures import drawn_as_scan, is_picture
 from semivox.data.volume import bare_name, read_image, read_label
 from semivox.errors import SemivoxError
-from semivox.figures import draw_slice
+from semivox.reporting.figures import draw_slice
+from semivox.reporting.tables import metric_name, score_text
 from semivox.scoring.comparison import higher_is_better, per_case
 from semivox.scoring.scores import Group, Scores
-from semivox.tables import metric_name, score_text
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Reporting: scores of many runs in, one offline HTML file out."""
