@@ -13,17 +13,17 @@ from pathlib import Path
 
 import torch
 
-from semivox.assembly import resolve_stages
 from semivox.data.caching import default_cache
 from semivox.data.dataset import read_dataset
 from semivox.data.preparation import prepare_dataset
 from semivox.data.recipe import Recipe
 from semivox.data.splitting import read_split
-from semivox.loop import Loop
 from semivox.methods.base import Method
 from semivox.runs.building import make_method, make_method_config
 from semivox.runs.folder import RunFolder, open_run, read_checkpoint
-from semivox.training import make_stream, train
+from semivox.training.assembly import resolve_stages
+from semivox.training.loop import Loop
+from semivox.training.start import make_stream, train
 from semivox.types import Progress, Stage, seed_from
 
 BATCHES = 10

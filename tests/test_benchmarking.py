@@ -67,7 +67,7 @@ def run(file: Path, **told) -> tuple[Path, ...]:
 
 
 def test_a_protocol_runs_once_goes_on_where_it_was_cut_and_ends_in_a_report(protocol, tmp_path, monkeypatch):
-    monkeypatch.setattr("semivox.assembly._memory_warnings", lambda *args: ["memory is short"])
+    monkeypatch.setattr("semivox.training.assembly._memory_warnings", lambda *args: ["memory is short"])
     started, rows, notes = [], [], []
 
     def stop_in_the_second_job(row, total):

@@ -17,7 +17,7 @@ from semivox.data.dataset import read_dataset
 from semivox.data.phantom import phantom_scan, write_phantom
 from semivox.data.splitting import make_split
 from semivox.prediction import predict
-from semivox.training import train
+from semivox.training.start import train
 
 SHAPE = (32, 32, 16)
 CODES = ("LPS", "SRA", "AIL", "PSR")

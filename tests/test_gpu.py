@@ -12,7 +12,7 @@ from semivox.errors import RunError
 from semivox.methods import list_methods
 from semivox.prediction import predict
 from semivox.runs.folder import open_run
-from semivox.training import train
+from semivox.training.start import train
 from toy_training import TINY
 
 pytestmark = [

@@ -40,10 +40,9 @@ ALLOWED = {
 }
 """Who may import whom, one row a room; every room also imports itself."""
 LOOSE = {"__init__.py", "errors.py", "types.py", "files.py", "py.typed"}
-FUTURE = {"cli": "cli", "verbs": "cli", "arguments": "cli", "console": "cli", "cards": "cli", "training": "training",
-    "assembly": "training", "resuming": "training", "loop": "training", "relabelling": "training", "mishaps":
-    "training", "prediction": "prediction", "predictor": "prediction", "benchmarking": "benchmarking", "protocols":
-    "benchmarking", "demonstration": "benchmarking"}
+FUTURE = {"cli": "cli", "verbs": "cli", "arguments": "cli", "console": "cli", "cards": "cli", "prediction":
+    "prediction", "predictor": "prediction", "benchmarking": "benchmarking", "protocols": "benchmarking",
+    "demonstration": "benchmarking"}
 
 
 def imports_of(file: Path) -> set[str]:

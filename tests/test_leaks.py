@@ -38,7 +38,7 @@ def note(event, details):
 sys.addaudithook(note)
 from pathlib import Path
 from semivox.planning.plan import plan_dataset
-from semivox.training import prepare
+from semivox.training.start import prepare
 from toy_training import TINY, train_toy
 data, split, output, words = json.loads(sys.argv[1])
 data, split, output = Path(data), Path(split), Path(output)

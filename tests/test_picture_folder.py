@@ -27,7 +27,7 @@ from semivox.prediction import predict
 from semivox.reporting.figures import draw_slice
 from semivox.reporting.report import write_report
 from semivox.scoring.evaluation import evaluate_masks
-from semivox.training import train
+from semivox.training.start import train
 from toy_pictures import toy_picture, write_toy_pictures
 
 UNET = {"name": "unet", "filters": 8, "levels": 3, "dropout": 0.0}

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from semivox.loop import Loop
+from semivox.training.loop import Loop
 from toy_training import train_toy
 
 really_save = Loop._save

@@ -24,7 +24,7 @@ TINY = {
 
 def train_toy(data: Path, output: Path, *, cache: Path, method: str = "mean_teacher", **others: Any) -> Any:
     """Train with `TINY`; ``settings`` change it, ``fields`` are the method's, the rest is as `train` takes it."""
-    from semivox.training import train
+    from semivox.training.start import train
 
     settings = {**TINY, **others.pop("settings", {})}
     settings["method"] = {**settings["method"], **others.pop("fields", {})}

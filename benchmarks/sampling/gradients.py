@@ -22,7 +22,6 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from semivox.assembly import resolve_stages
 from semivox.data.caching import default_cache
 from semivox.data.dataset import read_dataset
 from semivox.data.preparation import prepare_dataset
@@ -34,7 +33,8 @@ from semivox.ops.anatomy import Contrast, Draws, anatomical_contrast
 from semivox.ops.sampling import SCHEMES
 from semivox.runs.building import make_method, make_method_config
 from semivox.runs.folder import RunFolder, open_run, read_checkpoint
-from semivox.training import make_stream
+from semivox.training.assembly import resolve_stages
+from semivox.training.start import make_stream
 from semivox.types import Progress, seed_from
 
 Redraw = Callable[[Draws, torch.Generator], Contrast]

@@ -15,13 +15,13 @@ from semivox.data.dataset import Dataset, read_dataset
 from semivox.data.splitting import Split
 from semivox.errors import ConfigError, RunError
 from semivox.files import write_atomic
-from semivox.loop import Row
 from semivox.prediction import predict
 from semivox.protocols import Job, Protocol, groups_of, jobs_of, read_protocol, split_of, with_group
 from semivox.reporting.report import write_report
 from semivox.runs.building import make_method_config
 from semivox.scoring.evaluation import evaluate_masks
-from semivox.training import train
+from semivox.training.loop import Row
+from semivox.training.start import train
 
 
 def bench(

@@ -12,11 +12,11 @@ from semivox.data.phantom import write_phantom
 from semivox.data.splitting import make_split, write_split
 from semivox.errors import RunError
 from semivox.files import write_atomic
-from semivox.loop import Row
 from semivox.prediction import predict
 from semivox.reporting.report import write_report
 from semivox.scoring.evaluation import evaluate_masks
-from semivox.training import train
+from semivox.training.loop import Row
+from semivox.training.start import train
 
 METHODS = ("supervised", "simcvd")
 LABELLED, UNLABELLED, HELD_OUT = 4, 20, 12

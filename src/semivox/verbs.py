@@ -134,7 +134,7 @@ def prepare(
 ) -> None:
     """Crop, resample and normalise the pool once, into the cache."""
     from semivox.console import Console, size
-    from semivox.training import prepare as run_prepare
+    from semivox.training.start import prepare as run_prepare
 
     with Console() as console:
         folder, count = run_prepare(
@@ -168,7 +168,7 @@ def train(
     """Train a method into a run folder."""
     from semivox.console import Console
     from semivox.runs.folder import parse_budget
-    from semivox.training import train as run_train
+    from semivox.training.start import train as run_train
 
     with Console() as console:
         outcome = run_train(

@@ -16,10 +16,10 @@ from torch.optim import Optimizer
 from semivox.data.stream import Stream
 from semivox.errors import ConfigError, RunError
 from semivox.methods.base import Method
-from semivox.mishaps import device_errors_told, first_infinite
 from semivox.ops.freeze import learn_only
-from semivox.relabelling import Relabelling
 from semivox.runs.folder import RunFolder, read_checkpoint
+from semivox.training.mishaps import device_errors_told, first_infinite
+from semivox.training.relabelling import Relabelling
 from semivox.types import Batch, Progress, Stage, Terms, seed_from
 
 Row = dict[str, Any]

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from semivox.assembly import resolve_stages
 from semivox.config.keys import Config
 from semivox.data.caching import cache_size
 from semivox.data.dataset import read_dataset
@@ -15,7 +14,8 @@ from semivox.data.splitting import Split, make_split, write_split
 from semivox.errors import ConfigError, DatasetError, RunError, SemivoxError, UnknownMethodError
 from semivox.runs.building import make_method_config
 from semivox.runs.folder import open_run
-from semivox.training import prepare, train
+from semivox.training.assembly import resolve_stages
+from semivox.training.start import prepare, train
 from toy_training import train_toy as train_on
 from toys import write_toy_dataset
 
@@ -81,7 +81,7 @@ def test_what_should_be_known_is_said_once_before_anything_is_prepared(toy_data,
     prepare(toy_data, config="demo", method="supervised", **words)
     assert sum(note.startswith("memory: about") for note in said) == 1, "of a config that is no plan"
     monkeypatch.setattr(
-        "semivox.assembly.check_pool",
+        "semivox.training.assembly.check_pool",
         lambda dataset, split: [Fault("warning", case, "axes", "skew", "square", "mend it") for case in "abc"],
     )
     said.clear()

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-import semivox.relabelling
+import semivox.training.relabelling
 import toy_self_training
 from semivox.config.keys import Config
 from semivox.data.preparation import PreparedCase
 from semivox.data.pseudo import Key
 from semivox.errors import ConfigError, DatasetError, RunError
 from semivox.ops.windows import slide
-from semivox.relabelling import Relabelling, check_stages
 from semivox.runs.building import make_method
 from semivox.runs.folder import open_run, read_checkpoint
+from semivox.training.relabelling import Relabelling, check_stages
 from semivox.types import Stage, seed_from
 from toy_training import train_toy
 from toys import write_toy_dataset
@@ -150,7 +150,7 @@ def test_checkpoints_hold_generation_and_part(whole):
 @pytest.mark.parametrize("call", [1, 3, 5, 7])
 def test_a_cut_within_a_relabelling_changes_nothing(call, how, whole, folders, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(semivox.relabelling, "slide", break_in(call, how))
+        patched.setattr(semivox.training.relabelling, "slide", break_in(call, how))
         if how == "crash":
             with pytest.raises(CrashError):
                 train_toy(output=tmp_path, **folders, **WORDS)
@@ -177,7 +177,7 @@ def test_steps_taken_again_make_their_labels_again(whole, folders, tmp_path):
 
 def test_a_run_whose_pseudo_labels_are_gone_says_which(folders, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(semivox.relabelling, "slide", break_in(7, "crash"))
+        patched.setattr(semivox.training.relabelling, "slide", break_in(7, "crash"))
         with pytest.raises(CrashError):
             train_toy(output=tmp_path, **folders, **WORDS)
     (spoilt,) = tmp_path.glob("pseudo/generation_002/part_1/*/label.npy")
@@ -246,7 +246,7 @@ def test_every_module_gets_its_own_mode_back_even_from_a_crash(tmp_path, monkeyp
     method = Thresholds()
     a_relabelling(tmp_path).relabel(0, method, a_fabric(), never)
     assert (method.training, method.teacher.training) == (True, False)
-    monkeypatch.setattr(semivox.relabelling, "slide", break_in(1, "crash"))
+    monkeypatch.setattr(semivox.training.relabelling, "slide", break_in(1, "crash"))
     with pytest.raises(CrashError):
         a_relabelling(tmp_path / "other").relabel(0, method, a_fabric(), never)
     assert (method.training, method.teacher.training) == (True, False)

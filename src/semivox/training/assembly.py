@@ -22,10 +22,10 @@ from semivox.methods.base import MethodConfig
 from semivox.planning.capacity import chosen_device, free_disk, memory_warnings
 from semivox.planning.costs import Device
 from semivox.planning.plan import fingerprint, make_plan, make_recipe
-from semivox.relabelling import check_stages, part_count
-from semivox.resuming import completed
 from semivox.runs.building import make_method_config
 from semivox.runs.folder import RunFolder
+from semivox.training.relabelling import check_stages, part_count
+from semivox.training.resuming import completed
 from semivox.types import Stage
 
 

@@ -13,11 +13,11 @@ from torch import nn
 
 from semivox.data.stream import Stream
 from semivox.errors import ConfigError, RunError
-from semivox.loop import learn_only
 from semivox.methods import simcvd
-from semivox.mishaps import first_infinite
 from semivox.ops.contrast import effective_rank
 from semivox.runs.folder import open_run, read_checkpoint
+from semivox.training.loop import learn_only
+from semivox.training.mishaps import first_infinite
 from semivox.types import Batch
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from lightning_fabric import Fabric
 
-from semivox.assembly import Draft, draft_run, refuse_few_unlabelled, resolve_stages
 from semivox.config.keys import Config
 from semivox.data.caching import cache_size, default_cache
 from semivox.data.preparation import PreparedCase, prepare_dataset
@@ -18,13 +17,14 @@ from semivox.data.recipe import Recipe
 from semivox.data.splitting import Split, write_split
 from semivox.data.stream import Stream
 from semivox.files import locked_folder, remove_unfinished
-from semivox.loop import Loop, Row
 from semivox.methods import method_class, method_module
 from semivox.methods.base import Method
-from semivox.relabelling import Relabelling
-from semivox.resuming import refuse_other_config, refuse_other_scans, reopen
 from semivox.runs.building import make_fabric, make_method, make_method_config
 from semivox.runs.folder import RunFolder, create_run, open_run, refuse_run
+from semivox.training.assembly import Draft, draft_run, refuse_few_unlabelled, resolve_stages
+from semivox.training.loop import Loop, Row
+from semivox.training.relabelling import Relabelling
+from semivox.training.resuming import refuse_other_config, refuse_other_scans, reopen
 from semivox.types import Stage
 
 

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 import torch
 
-from semivox import training
 from semivox.errors import ConfigError
-from semivox.loop import Loop
 from semivox.runs import building
 from semivox.runs.folder import open_run, read_checkpoint
+from semivox.training import start as training
+from semivox.training.loop import Loop
 
 WORDS = {"method": "toy_critic", "settings": {"steps": 4, "checkpoint_every": 10}}
 

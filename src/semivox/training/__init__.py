@@ -1,0 +1,1 @@
+"""Training: a folder of scans and a method in, a run folder out."""
