@@ -16,7 +16,7 @@ from scans import SPACING, affine_of, save, save_itk, values_of
 from semivox.data.dataset import read_dataset
 from semivox.data.phantom import phantom_scan, write_phantom
 from semivox.data.splitting import make_split
-from semivox.prediction import predict
+from semivox.prediction.files import predict
 from semivox.training.start import train
 
 SHAPE = (32, 32, 16)

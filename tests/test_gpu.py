@@ -10,7 +10,7 @@ import torch
 
 from semivox.errors import RunError
 from semivox.methods import list_methods
-from semivox.prediction import predict
+from semivox.prediction.files import predict
 from semivox.runs.folder import open_run
 from semivox.training.start import train
 from toy_training import TINY

@@ -23,7 +23,7 @@ from semivox.errors import GeometryError
 from semivox.nets.build import MakeNet
 from semivox.planning.fingerprint import fingerprint, make_recipe
 from semivox.planning.plan import plan_dataset
-from semivox.prediction import predict
+from semivox.prediction.files import predict
 from semivox.reporting.figures import draw_slice
 from semivox.reporting.report import write_report
 from semivox.scoring.evaluation import evaluate_masks

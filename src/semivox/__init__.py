@@ -6,7 +6,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Predictor": "predictor",
+    "Predictor": "prediction.predictor",
     "bench": "benchmarking",
     "check_dataset": "data.checking",
     "demo": "demonstration",
@@ -15,7 +15,7 @@ _HOMES = {
     "list_methods": "methods",
     "make_plan": "planning.plan",
     "make_split": "data.splitting",
-    "predict": "prediction",
+    "predict": "prediction.files",
     "prepare": "training.start",
     "read_dataset": "data.dataset",
     "read_split": "data.splitting",

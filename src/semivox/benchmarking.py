@@ -15,7 +15,7 @@ from semivox.data.dataset import Dataset, read_dataset
 from semivox.data.splitting import Split
 from semivox.errors import ConfigError, RunError
 from semivox.files import write_atomic
-from semivox.prediction import predict
+from semivox.prediction.files import predict
 from semivox.protocols import Job, Protocol, groups_of, jobs_of, read_protocol, split_of, with_group
 from semivox.reporting.report import write_report
 from semivox.runs.building import make_method_config

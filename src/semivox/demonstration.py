@@ -12,7 +12,7 @@ from semivox.data.phantom import write_phantom
 from semivox.data.splitting import make_split, write_split
 from semivox.errors import RunError
 from semivox.files import write_atomic
-from semivox.prediction import predict
+from semivox.prediction.files import predict
 from semivox.reporting.report import write_report
 from semivox.scoring.evaluation import evaluate_masks
 from semivox.training.loop import Row

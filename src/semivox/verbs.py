@@ -210,8 +210,8 @@ def predict(
     """Write masks, each in its scan's own grid; several runs are averaged."""
     from semivox.console import Console
     from semivox.errors import ConfigError
-    from semivox.prediction import Options
-    from semivox.prediction import predict as run_predict
+    from semivox.prediction.files import Options
+    from semivox.prediction.files import predict as run_predict
 
     runs = [path for path in paths if (path / "run.json").exists()]
     scans = [path for path in paths if path not in runs]

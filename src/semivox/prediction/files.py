@@ -15,7 +15,7 @@ from semivox.data.splitting import read_split
 from semivox.data.volume import Volume, mask_ending, read_header, read_image, write_maps, write_mask
 from semivox.errors import ConfigError, DatasetError, RunError
 from semivox.files import file_digest, write_atomic
-from semivox.predictor import Options, Predictor
+from semivox.prediction.predictor import Options, Predictor
 from semivox.runs.folder import RunFolder
 
 __all__ = ["Options", "Predictor", "entropy", "largest_components", "predict"]

@@ -16,7 +16,7 @@ from scans import save, values_of
 from semivox.data.phantom import write_phantom
 from semivox.data.volume import read_image
 from semivox.errors import ConfigError, DatasetError, GeometryError, RunError
-from semivox.prediction import Options, Predictor, entropy, largest_components, predict
+from semivox.prediction.files import Options, Predictor, entropy, largest_components, predict
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Prediction: trained runs and scans in, masks out."""
