@@ -18,7 +18,7 @@ from pathlib import Path
 
 from sampling.page import section
 
-from semivox.protocols import Protocol, read_protocol, with_group
+from semivox.benchmarking.protocols import Protocol, read_protocol, with_group
 from semivox.reporting.curves import COLLAPSE
 from semivox.reporting.tables import (
     Tables,

@@ -40,8 +40,7 @@ ALLOWED = {
 }
 """Who may import whom, one row a room; every room also imports itself."""
 LOOSE = {"__init__.py", "errors.py", "types.py", "files.py", "py.typed"}
-FUTURE = {"cli": "cli", "verbs": "cli", "arguments": "cli", "console": "cli", "cards": "cli", "benchmarking":
-    "benchmarking", "protocols": "benchmarking", "demonstration": "benchmarking"}
+FUTURE = {"cli": "cli", "verbs": "cli", "arguments": "cli", "console": "cli", "cards": "cli"}
 
 
 def imports_of(file: Path) -> set[str]:

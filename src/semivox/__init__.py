@@ -7,9 +7,9 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Predictor": "prediction.predictor",
-    "bench": "benchmarking",
+    "bench": "benchmarking.bench",
     "check_dataset": "data.checking",
-    "demo": "demonstration",
+    "demo": "benchmarking.demonstration",
     "evaluate_masks": "scoring.evaluation",
     "fingerprint": "planning.plan",
     "list_methods": "methods",

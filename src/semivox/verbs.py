@@ -36,8 +36,8 @@ def demo(
     device: Device = "auto",
 ) -> None:
     """Make a phantom data set, train with and without unlabelled scans, and compare: minutes on two cores."""
+    from semivox.benchmarking.demonstration import demo as run_demo
     from semivox.console import Console
-    from semivox.demonstration import demo as run_demo
 
     with Console() as console:
         report = run_demo(
@@ -274,7 +274,7 @@ def bench(
     device: Device = "auto",
 ) -> None:
     """Run a protocol's methods and seeds one after another; what is done is skipped, what was cut goes on."""
-    from semivox.benchmarking import bench as run_bench
+    from semivox.benchmarking.bench import bench as run_bench
     from semivox.console import Console
 
     with Console() as console:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from semivox.benchmarking.protocols import cases_of, groups_of, jobs_of, read_protocol, split_of
 from semivox.data.dataset import read_dataset
 from semivox.errors import ConfigError
-from semivox.protocols import cases_of, groups_of, jobs_of, read_protocol, split_of
 from toys import write_toy_dataset
 
 COUNTED = """

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from semivox.benchmarking.protocols import groups_of, read_protocol, split_of
 from semivox.data.checking import check_dataset
 from semivox.data.dataset import read_dataset
 from semivox.data.preparation import prepare_dataset, prepare_image, prepare_label, restore_probabilities
@@ -20,7 +21,6 @@ from semivox.data.recipe import Recipe
 from semivox.data.splitting import make_split
 from semivox.data.volume import read_image, read_label, write_mask
 from semivox.errors import DatasetError
-from semivox.protocols import groups_of, read_protocol, split_of
 
 SOURCE = Path(os.environ.get("SEMIVOX_DATA", "")) / "acdc"
 PROTOCOLS = Path(__file__).parents[1] / "benchmarks"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from semivox import benchmarking
-from semivox.benchmarking import bench, find_data
+from semivox.benchmarking import bench as benchmarking
+from semivox.benchmarking.bench import bench, find_data
+from semivox.benchmarking.protocols import jobs_of, read_protocol
 from semivox.errors import ConfigError, DatasetError, UnknownMethodError
-from semivox.protocols import jobs_of, read_protocol
 from toys import write_toy_dataset
 
 CONFIG = """

@@ -7,8 +7,8 @@ from functools import partial
 
 import pytest
 
-from semivox import demonstration
-from semivox.demonstration import demo
+from semivox.benchmarking import demonstration
+from semivox.benchmarking.demonstration import demo
 from semivox.errors import RunError
 
 TINY = {

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from semivox.benchmarking.protocols import Job, Protocol, groups_of, jobs_of, read_protocol, split_of, with_group
 from semivox.config.keys import for_method, read_config, resolve_config
 from semivox.config.toml import flatten
 from semivox.data.dataset import Dataset, read_dataset
@@ -16,7 +17,6 @@ from semivox.data.splitting import Split
 from semivox.errors import ConfigError, RunError
 from semivox.files import write_atomic
 from semivox.prediction.files import predict
-from semivox.protocols import Job, Protocol, groups_of, jobs_of, read_protocol, split_of, with_group
 from semivox.reporting.report import write_report
 from semivox.runs.building import make_method_config
 from semivox.scoring.evaluation import evaluate_masks

@@ -1,0 +1,1 @@
+"""Benchmarking: protocols of many methods, label budgets and seeds; the demonstration."""
