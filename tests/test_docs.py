@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from semivox.cards import methods_page
-from semivox.cli import app
+from semivox.cli.cards import methods_page
+from semivox.cli.main import app
 from semivox.config.keys import Config, list_configs, parse_settings, validated
 from semivox.data import checking, dataset, description, splitting, volume
 from semivox.methods import list_methods
@@ -51,7 +51,7 @@ def test_the_page_of_results_is_what_the_committed_scores_make():
 
 def test_the_page_of_methods_is_what_the_cards_make():
     page = (ROOT / "docs/methods.md").read_text()
-    assert page == methods_page() + "\n", "run: python -m semivox.cards > docs/methods.md"
+    assert page == methods_page() + "\n", "run: python -m semivox.cli.cards > docs/methods.md"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from semivox.cards import describe_methods
+from semivox.cli.cards import describe_methods
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from semivox.arguments import (
+from semivox.cli.arguments import (
     Cache,
     ConfigName,
     Data,
@@ -37,7 +37,7 @@ def demo(
 ) -> None:
     """Make a phantom data set, train with and without unlabelled scans, and compare: minutes on two cores."""
     from semivox.benchmarking.demonstration import demo as run_demo
-    from semivox.console import Console
+    from semivox.cli.console import Console
 
     with Console() as console:
         report = run_demo(
@@ -133,7 +133,7 @@ def prepare(
     cache: Cache = None,
 ) -> None:
     """Crop, resample and normalise the pool once, into the cache."""
-    from semivox.console import Console, size
+    from semivox.cli.console import Console, size
     from semivox.training.start import prepare as run_prepare
 
     with Console() as console:
@@ -166,7 +166,7 @@ def train(
     device: Device = "auto",
 ) -> int:
     """Train a method into a run folder."""
-    from semivox.console import Console
+    from semivox.cli.console import Console
     from semivox.runs.folder import parse_budget
     from semivox.training.start import train as run_train
 
@@ -208,7 +208,7 @@ def predict(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="make masks anew that exist")] = False,
 ) -> None:
     """Write masks, each in its scan's own grid; several runs are averaged."""
-    from semivox.console import Console
+    from semivox.cli.console import Console
     from semivox.errors import ConfigError
     from semivox.prediction.files import Options
     from semivox.prediction.files import predict as run_predict
@@ -275,7 +275,7 @@ def bench(
 ) -> None:
     """Run a protocol's methods and seeds one after another; what is done is skipped, what was cut goes on."""
     from semivox.benchmarking.bench import bench as run_bench
-    from semivox.console import Console
+    from semivox.cli.console import Console
 
     with Console() as console:
         reports = run_bench(
@@ -293,6 +293,6 @@ def bench(
 @app.command()
 def methods(name: Annotated[str | None, typer.Argument(help="show its card and its fields")] = None) -> None:
     """List the methods, or show one's card and config."""
-    from semivox.cards import describe_method, describe_methods
+    from semivox.cli.cards import describe_method, describe_methods
 
     print(describe_method(name) if name else describe_methods())

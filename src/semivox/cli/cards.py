@@ -28,7 +28,7 @@ def describe_method(name: str) -> str:
 
 def methods_page() -> str:
     """Return docs/methods.md."""
-    parts = ["# Methods", "", "Made by `python -m semivox.cards`; edit the method files instead.", ""]
+    parts = ["# Methods", "", "Made by `python -m semivox.cli.cards`; edit the method files instead.", ""]
     for name in list_methods():
         module = method_module(name)
         parts += [f"## {name}", "", "```text", inspect.getdoc(module) or "", "```", ""]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from semivox import cli, console
+from semivox.cli import console
+from semivox.cli import main as cli
 from toys import write_toy_dataset
 
 TINY = ["--set", "steps=2", "--set", "patch=[16,16,8]", "--set", "net.filters=2", "--set", "net.levels=2",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from semivox.cards import describe_method, describe_methods, methods_page
+from semivox.cli.cards import describe_method, describe_methods, methods_page
 from semivox.errors import UnknownMethodError
 from semivox.methods import list_methods, method_module
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from semivox.console import Console, duration, size
+from semivox.cli.console import Console, duration, size
 
 ROW = {"total_step": 4, "losses": {"supervised": 0.5, "consistency": 0.0123}, "seconds": 2.0}
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import typer
 
+from semivox.cli.verbs import app
 from semivox.errors import SemivoxError, nearest
-from semivox.verbs import app
 
 INTERRUPTED = 130
 """What shells give for Ctrl-C, and typer for a KeyboardInterrupt."""
