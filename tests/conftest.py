@@ -1,4 +1,4 @@
-"""What every test can use; that this file is here also lets tests write ``from toys import write_toy_dataset``."""
+"""What every test can use."""
 
 import errno
 import os

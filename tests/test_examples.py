@@ -66,7 +66,8 @@ def test_own_method_trains_by_its_file_name_and_its_own_fields(data, trained, mo
 
 
 def test_the_command_line_finds_a_method_in_the_working_folder(data, trained):
-    code = "import sys; sys.path.remove(''); from semivox.cli.main import main; main()"  # as the installed script starts
+    # as the installed script starts
+    code = "import sys; sys.path.remove(''); from semivox.cli.main import main; main()"
     settings = (word for setting in TINY for word in ("--set", setting))
     words = ["train", data, "--method", "own_method", "-o", trained / "cli", "--cache", trained / "cache", *settings]
     command = [sys.executable, "-c", code, *map(str, words), "--config", "demo"]

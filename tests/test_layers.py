@@ -40,7 +40,6 @@ ALLOWED = {
 }
 """Who may import whom, one row a room; every room also imports itself."""
 LOOSE = {"__init__.py", "errors.py", "types.py", "files.py", "py.typed"}
-FUTURE = {}
 
 
 def imports_of(file: Path) -> set[str]:
@@ -52,13 +51,12 @@ def imports_of(file: Path) -> set[str]:
             found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
         elif isinstance(node, ast.Import):
             found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("semivox.")}
-    return {FUTURE.get(room, room) for room in found}
+    return found
 
 
 def room_of(file: Path) -> str:
     relative = file.relative_to(SOURCE)
-    room = relative.parts[0] if len(relative.parts) > 1 else relative.stem
-    return FUTURE.get(room, room)
+    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
 
 
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -86,6 +84,24 @@ def test_a_method_never_imports_another_method(file: Path) -> None:
 def test_every_file_says_on_its_first_line_what_it_is(file: Path) -> None:
     assert file.read_text().startswith(('"""', 'r"""'))
     assert file.stem not in ("utils", "helpers", "misc", "common")
+
+
+def test_nothing_new_lies_loose_on_the_ground_floor() -> None:
+    assert {file.name for file in SOURCE.iterdir() if file.is_file()} == LOOSE
+
+
+@pytest.mark.parametrize("room", sorted(file.parent.name for file in SOURCE.glob("*/__init__.py")))
+def test_a_room_says_in_one_line_what_it_is_for(room: str) -> None:
+    lines = (SOURCE / room / "__init__.py").read_text().splitlines()
+    assert room == "methods" or len(lines) == 1, "a room's __init__.py is its docstring alone; methods' is the registry"
+
+
+def test_no_two_rooms_import_each_other_in_a_circle() -> None:
+    floors = dict.fromkeys(room for room, allowed in ALLOWED.items() if not allowed)
+    while len(floors) < len(ALLOWED):
+        next_floor = [room for room, below in ALLOWED.items() if room not in floors and below <= floors.keys()]
+        assert next_floor, f"a circle among {ALLOWED.keys() - floors.keys()}"
+        floors |= dict.fromkeys(next_floor)
 
 
 def test_a_module_bears_the_name_of_no_public_function() -> None:

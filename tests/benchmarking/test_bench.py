@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from semivox.benchmarking import bench as benchmarking
+from semivox.benchmarking import bench as bench_file
 from semivox.benchmarking.bench import bench, find_data
 from semivox.benchmarking.protocols import jobs_of, read_protocol
 from semivox.errors import ConfigError, DatasetError, UnknownMethodError
@@ -136,7 +136,7 @@ def test_a_protocol_runs_once_goes_on_where_it_was_cut_and_ends_in_a_report(prot
 def test_a_protocol_that_cannot_run_to_its_end_is_refused_before_it_starts(
     old, new, error, text, protocol, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(benchmarking, "train", lambda *given, **options: pytest.fail("a job has started"))
+    monkeypatch.setattr(bench_file, "train", lambda *given, **options: pytest.fail("a job has started"))
     with pytest.raises(error, match=text):
         run(changed(protocol, old, new))
 
@@ -176,11 +176,11 @@ def test_data_is_found_by_path_or_below_the_named_folder(protocol, tmp_path, mon
     assert find_data("toys") == Path("toys")
 
 
-PROTOCOLS = sorted((Path(__file__).parents[1] / "benchmarks").glob("*.toml"))
+PROTOCOLS = sorted((Path(__file__).parents[2] / "benchmarks").glob("*.toml"))
 
 
 @pytest.mark.parametrize("file", PROTOCOLS, ids=lambda file: file.stem)
 def test_every_shipped_protocol_can_be_followed(file):
     protocol = read_protocol(file)
     for job in jobs_of(protocol, Path("nowhere")):
-        benchmarking._check(job, protocol)
+        bench_file._check(job, protocol)

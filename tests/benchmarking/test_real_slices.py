@@ -23,7 +23,7 @@ from semivox.data.volume import read_image, read_label, write_mask
 from semivox.errors import DatasetError
 
 SOURCE = Path(os.environ.get("SEMIVOX_DATA", "")) / "acdc"
-PROTOCOLS = Path(__file__).parents[1] / "benchmarks"
+PROTOCOLS = Path(__file__).parents[2] / "benchmarks"
 PATIENT = r"patient\d+"
 RECIPE = Recipe(
     dims=2, spacing=None, slice_axis=2, normalise=("volume",), clip=(None,), mean=(None,), std=(None,),

@@ -8,7 +8,7 @@ import torch
 from semivox.errors import ConfigError
 from semivox.runs import building
 from semivox.runs.folder import open_run, read_checkpoint
-from semivox.training import start as training
+from semivox.training import start
 from semivox.training.loop import Loop
 
 WORDS = {"method": "toy_critic", "settings": {"steps": 4, "checkpoint_every": 10}}
@@ -39,7 +39,7 @@ def test_half_precision_serves_one_optimiser(train_toy, tmp_path, monkeypatch):
         fabric.strategy.precision.precision = "16-mixed"  # what a GPU would say; a CPU has no such precision
         return fabric
 
-    monkeypatch.setattr(training, "make_fabric", half)
+    monkeypatch.setattr(start, "make_fabric", half)
     train_toy(tmp_path / "one", settings={"steps": 1})
     with pytest.raises(ConfigError, match=r"stage 'train' has 2 optimisers, .*fp16.*: set precision = '32'"):
         train_toy(tmp_path / "two", **WORDS)

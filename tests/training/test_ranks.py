@@ -10,7 +10,7 @@ import torch
 
 from semivox.runs.folder import open_run, read_checkpoint
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 
 
 RUNS = {

@@ -196,7 +196,7 @@ def test_a_killed_process_is_resumed_by_another_one(whole, toy_data, toy_cache, 
 
 
 def start_process(*trainings: dict[str, Any]) -> subprocess.Popen[str]:
-    command = [sys.executable, str(Path(__file__).with_name("toy_training.py")), *map(json.dumps, trainings)]
+    command = [sys.executable, str(Path(__file__).parents[1] / "toy_training.py"), *map(json.dumps, trainings)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -1,1 +1,0 @@
-"""That this file is here lets the tests of methods write ``from crops import toy_batch``."""
