@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from semivox.config.keys import Config, StageConfig, for_method, parse_settings, read_config, resolve_config, validated
-from semivox.data.caching import default_cache
+from semivox.config.keys import Config, StageConfig, resolve_config, validated
 from semivox.data.checking import check_pool
 from semivox.data.dataset import Dataset, read_dataset
 from semivox.data.faults import Fault
@@ -25,6 +24,7 @@ from semivox.planning.plan import fingerprint, make_plan, make_recipe
 from semivox.runs.building import make_method_config
 from semivox.runs.folder import RunFolder
 from semivox.training.relabelling import check_stages, part_count
+from semivox.training.request import Request
 from semivox.training.resuming import completed
 from semivox.types import Stage
 
@@ -45,39 +45,26 @@ class Draft(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def draft_run(
-    data: Path,
-    output: Path,
-    *,
-    method: str | None,
-    split: Path | Split | None,
-    config: str | None,
-    settings: Sequence[str] | Mapping[str, Any],
-    unlabelled: Path | None,
-    cache: Path | None,
-    device: str,
-) -> Draft:
-    """Return a new run; see `training.train` for the arguments.
+def draft_run(request: Request, output: Path) -> Draft:
+    """Return a new run, which will lie in `output`.
 
     Raises:
         DatasetError, ConfigError, UnknownMethodError, GeometryError: with what to do.
     """
-    dataset = read_dataset(data, unlabelled=unlabelled)
-    lists = training_split(dataset, split)
+    dataset = read_dataset(request.data, unlabelled=request.unlabelled)
+    lists = training_split(dataset, request.split)
     notes = [*_checked_pool(dataset, lists), *_unseen_copies(lists)]
-    values = settings if isinstance(settings, Mapping) else parse_settings(settings)
+    values, given = request.values, request.given()
     validated(Config, values, where="--set")
-    given = read_config(config) if config else {}
-    name = method or _named(values) or _named(given) or ("mean_teacher" if lists.unlabelled else "supervised")
+    name = request.method or _named(values) or _named(given) or ("mean_teacher" if lists.unlabelled else "supervised")
     for known in (name, *given.get("methods", {})):
         method_module(known)  # a table for a method that does not exist would be passed over silently
-    given = for_method(given, name)
     found = fingerprint(dataset, lists)
     layers: list[tuple[str, Mapping[str, Any]]] = [
         ("data", {"slice_axis": found.slice_axis, "method": {"name": name}}),
     ]
-    place = chosen_device(device if device == "cpu" else "auto")
-    if not config:
+    place = chosen_device(request.device if request.device == "cpu" else "auto")
+    if not request.config:
         plan = make_plan(
             found,
             method=name,
@@ -86,19 +73,19 @@ def draft_run(
             unlabelled=len(lists.unlabelled),
             needs=method_class(method_module(name)).needs,
             fixed=values,
-            disk=free_disk(cache or default_cache()),
+            disk=free_disk(request.cache_folder),
         )
         layers.append(("plan", plan.values))
         notes += plan.warnings
-    layers += [(config or "config", given), ("--set", values)]
-    if method:
-        layers.append(("--method", {"method": {"name": method}}))
+    layers += [(request.config or "config", request.given_for(name)), ("--set", values)]
+    if request.method:
+        layers.append(("--method", {"method": {"name": name}}))
     resolved, sources = resolve_config(layers)
     resolved = completed(resolved)
-    if config:
+    if request.config:
         notes += _memory_warnings(resolved, dataset, place)
     facts = {
-        "unlabelled": str(unlabelled.resolve()) if unlabelled else None,
+        "unlabelled": str(request.unlabelled.resolve()) if request.unlabelled else None,
         "recipe": make_recipe(dataset, lists, resolved, found).to_json(),
         "split": lists.digest,
         "sources": sources,

@@ -1,10 +1,9 @@
 """Going on with a run: refused where data, split or config are not those that it was started with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from semivox.config.keys import Config, for_method, parse_settings, read_config, resolve_config
+from semivox.config.keys import Config, resolve_config
 from semivox.config.toml import flatten
 from semivox.data.dataset import Dataset, read_dataset
 from semivox.data.preparation import PreparedCase
@@ -12,19 +11,18 @@ from semivox.data.splitting import Split, check_split, read_split, training_spli
 from semivox.errors import RunError
 from semivox.runs.building import make_method_config
 from semivox.runs.folder import RunFolder
+from semivox.training.request import Request
 
 
-def reopen(
-    run: RunFolder, data: Path, *, split: Path | Split | None = None, unlabelled: Path | None = None
-) -> tuple[Dataset, Split]:
+def reopen(run: RunFolder, request: Request) -> tuple[Dataset, Split]:
     """Return the data set and the split of a run that goes on.
 
     Raises:
         DatasetError: the data set cannot be used, or lacks cases of the run.
         RunError: its channels or classes, or the split, are not those of the run.
     """
-    extra = unlabelled or (Path(run.facts["unlabelled"]) if run.facts["unlabelled"] else None)
-    dataset = read_dataset(data, unlabelled=extra)
+    extra = request.unlabelled or (Path(run.facts["unlabelled"]) if run.facts["unlabelled"] else None)
+    dataset = read_dataset(request.data, unlabelled=extra)
     lists = read_split(run.split_file)
     check_split(lists, dataset, sealed=False)
     recipe = run.facts["recipe"]
@@ -33,14 +31,12 @@ def reopen(
     _refuse(run, "label values", list(recipe["label_values"]), list(dataset.label_values))
     _refuse(run, "ignore label", recipe["ignore"], dataset.ignore)
     _refuse(run, "split (digest)", run.facts["split"], lists.digest)
-    if split is not None:
-        _refuse(run, "split (digest)", run.facts["split"], training_split(dataset, split).digest)
+    if request.split is not None:
+        _refuse(run, "split (digest)", run.facts["split"], training_split(dataset, request.split).digest)
     return dataset, lists
 
 
-def refuse_other_config(
-    run: RunFolder, *, method: str | None, config: str | None, settings: Sequence[str] | Mapping[str, Any]
-) -> None:
+def refuse_other_config(run: RunFolder, request: Request) -> None:
     """Refuse values that would make another run of it; the same command with ``--resume`` passes.
 
     Raises:
@@ -48,11 +44,11 @@ def refuse_other_config(
         RunError: a value is not the run's.
     """
     name = run.config.method_name
-    if method:
-        _refuse(run, "method", name, method)
-    values = settings if isinstance(settings, Mapping) else parse_settings(settings)
-    given = for_method(read_config(config), name) if config else {}
-    now, _ = resolve_config([("run", run.config.model_dump()), (config or "config", given), ("--set", values)])
+    if request.method:
+        _refuse(run, "method", name, request.method)
+    given = request.given_for(name)
+    layers = [("run", run.config.model_dump()), (request.config or "config", given), ("--set", request.values)]
+    now, _ = resolve_config(layers)
     known = flatten(run.config.model_dump(mode="json"))
     for key, value in flatten(completed(now).model_dump(mode="json")).items():
         _refuse(run, key, known.get(key), value)

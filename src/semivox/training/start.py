@@ -11,7 +11,7 @@ from typing import Any
 from lightning_fabric import Fabric
 
 from semivox.config.keys import Config
-from semivox.data.caching import cache_size, default_cache
+from semivox.data.caching import cache_size
 from semivox.data.preparation import PreparedCase, prepare_dataset
 from semivox.data.recipe import Recipe
 from semivox.data.splitting import Split, write_split
@@ -24,6 +24,7 @@ from semivox.runs.folder import RunFolder, create_run, open_run, refuse_run
 from semivox.training.assembly import Draft, draft_run, refuse_few_unlabelled, resolve_stages
 from semivox.training.loop import Loop, Row
 from semivox.training.relabelling import Relabelling
+from semivox.training.request import Request
 from semivox.training.resuming import refuse_other_config, refuse_other_scans, reopen
 from semivox.types import Stage
 
@@ -85,17 +86,15 @@ def train(
         DatasetError, ConfigError, UnknownMethodError, GeometryError, RunError: with what to do.
     """
     deadline = math.inf if seconds is None else time.monotonic() + seconds
+    request = Request(data, method, split, config, settings, unlabelled, cache, device)
     goes_on = resume and (output / "run.json").exists()
     if goes_on:
         run = open_run(output)
-        refuse_other_config(run, method=method, config=config, settings=settings)
-        draft = Draft(run, *reopen(run, data, split=split, unlabelled=unlabelled))
+        refuse_other_config(run, request)
+        draft = Draft(run, *reopen(run, request))
     else:
         refuse_run(output)
-        draft = draft_run(
-            data, output, method=method, split=split, config=config, settings=settings, unlabelled=unlabelled,
-            cache=cache, device=device,
-        )  # fmt: skip
+        draft = draft_run(request, output)
     fabric = make_fabric(draft.run.config, device)
     fabric.barrier()  # no process makes the run before all have seen that it is not there
     run = fabric.broadcast(draft.run)  # plans differ where GPUs differ in free memory
@@ -110,7 +109,7 @@ def train(
             remove_unfinished(output, age=-1)  # the run is locked: they are of killed processes
         if speaks and not goes_on:
             refuse_run(output)  # again: another process may have made one since
-        cases = _prepared(draft, cache or default_cache(), on_prepared if speaks else None)
+        cases = _prepared(draft, request.cache_folder, on_prepared if speaks else None)
         if goes_on:
             refuse_other_scans(run, cases)
         elif speaks:
@@ -138,14 +137,11 @@ def prepare(
     Returns:
         The cache folder and its size in bytes.
     """
-    draft = draft_run(
-        data, Path(), method=method, split=split, config=config, settings=settings, unlabelled=unlabelled,
-        cache=cache, device="auto",
-    )  # fmt: skip
+    request = Request(data, method, split, config, settings, unlabelled, cache)
+    draft = draft_run(request, Path())
     _say(draft.notes, on_note)
-    folder = cache or default_cache()
-    _prepared(draft, folder, on_prepared)
-    return folder, cache_size(folder)
+    _prepared(draft, request.cache_folder, on_prepared)
+    return request.cache_folder, cache_size(request.cache_folder)
 
 
 def make_stream(

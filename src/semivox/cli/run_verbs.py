@@ -1,0 +1,142 @@
+"""The verbs on runs: each parses its words, calls one public function and prints what came back."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semivox.cli.arguments import (
+    Cache,
+    ConfigName,
+    Data,
+    Device,
+    Method,
+    Output,
+    Settings,
+    SplitFile,
+    Unlabelled,
+    file_argument,
+)
+
+
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", help="where everything goes")] = Path("demo"),
+    device: Device = "auto",
+) -> None:
+    """Make a phantom data set, train with and without unlabelled scans, and compare: minutes on two cores."""
+    from semivox.benchmarking.demonstration import demo as run_demo
+    from semivox.cli.console import Console
+
+    with Console() as console:
+        report = run_demo(
+            output,
+            device=device,
+            say=console.say,
+            on_progress=lambda name, row, total: console.row(row, total=total, name=name),
+        )
+    print(report)
+
+
+def train(
+    data: Data,
+    output: Output,
+    method: Method = None,
+    split: SplitFile = None,
+    config: ConfigName = None,
+    settings: Settings = [],  # noqa: B006
+    resume: Annotated[bool, typer.Option("--resume", help="go on from the last checkpoint")] = False,
+    budget: Annotated[str | None, typer.Option(help="stop behind a checkpoint after a time such as 2h")] = None,
+    unlabelled: Unlabelled = None,
+    cache: Cache = None,
+    device: Device = "auto",
+) -> int:
+    """Train a method into a run folder."""
+    from semivox.cli.console import Console
+    from semivox.runs.folder import parse_budget
+    from semivox.training.start import train as run_train
+
+    with Console() as console:
+        outcome = run_train(
+            data,
+            output=output,
+            method=method,
+            split=split,
+            config=config,
+            settings=settings,
+            resume=resume,
+            seconds=parse_budget(budget) if budget else None,
+            unlabelled=unlabelled,
+            cache=cache,
+            device=device,
+            on_row=lambda row, total: console.row(row, total=total),
+            on_prepared=lambda case, done, total: console.show("prepared", done, total, case),
+            on_note=lambda note: console.say(f"note: {note}"),
+        )
+    if outcome.rank == 0:  # under torchrun, one process speaks for all
+        if not outcome.finished and not outcome.interrupted:
+            print("the time is spent; the same command with --resume goes on")
+        print(outcome.run)
+    return 130 if outcome.interrupted else 0
+
+
+def predict(
+    paths: Annotated[list[Path], file_argument("RUN... SCANS...: run folders, then files or folders of scans")],
+    output: Output,
+    held_out: Annotated[bool, typer.Option("--held-out", help="SCANS is the data folder: its held-out cases")] = False,
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="also write class probabilities")] = False,
+    uncertainty: Annotated[bool, typer.Option("--uncertainty", help="also write the entropy, in [0, 1]")] = False,
+    step_size: Annotated[float | None, typer.Option(help="distance of windows as a part of the patch")] = None,
+    mirror: Annotated[bool | None, typer.Option("--mirror/--no-mirror", help="average over mirrored windows")] = None,
+    largest_component: Annotated[bool | None, typer.Option("--largest-component/--all-components")] = None,
+    device: Device = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="make masks anew that exist")] = False,
+) -> None:
+    """Write masks, each in its scan's own grid; several runs are averaged."""
+    from semivox.cli.console import Console
+    from semivox.errors import ConfigError
+    from semivox.prediction.files import Options
+    from semivox.prediction.files import predict as run_predict
+
+    runs = [path for path in paths if (path / "run.json").exists()]
+    scans = [path for path in paths if path not in runs]
+    if not runs or not scans:
+        found = "no run folder (with a run.json)" if not runs else "run folders alone"
+        raise ConfigError(f"predict takes RUN... SCANS...; found {found} in {', '.join(map(str, paths))}")
+    with Console() as console:
+        masks = run_predict(
+            runs,
+            scans,
+            output=output,
+            held_out=held_out,
+            probabilities=probabilities,
+            uncertainty=uncertainty,
+            options=Options(step_size, mirror, largest_component),
+            device=device,
+            overwrite=overwrite,
+            on_case=lambda case, done, total: console.show("predicted", done, total, case),
+            on_note=lambda note: console.say(f"note: {note}"),
+        )
+    print(f"{len(masks)} masks: {output}")
+
+
+def bench(
+    protocol: Annotated[Path, file_argument("protocol file, such as benchmarks/la2018-small.toml")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="else runs/NAME")] = None,
+    cache: Cache = None,
+    device: Device = "auto",
+) -> None:
+    """Run a protocol's methods and seeds one after another; what is done is skipped, what was cut goes on."""
+    from semivox.benchmarking.bench import bench as run_bench
+    from semivox.cli.console import Console
+
+    with Console() as console:
+        reports = run_bench(
+            protocol,
+            output=output,
+            cache=cache,
+            device=device,
+            on_job=lambda job, number, total: console.say(f"[{number + 1}/{total}] {job.folder.name}"),
+            on_row=lambda row, total: console.row(row, total=total),
+            on_note=console.say,
+        )
+        print(*reports, sep="\n")

@@ -1,0 +1,48 @@
+"""The verbs on masks, scores and methods: each calls one public function and prints what came back."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semivox.cli.arguments import (
+    Output,
+    file_argument,
+    file_option,
+)
+
+
+def evaluate(
+    masks: Annotated[Path, file_argument("folder of masks")],
+    labels: Annotated[Path, file_argument("folder of labels, or of the data set")],
+    output: Output,
+    cases: Annotated[Path | None, file_option(help="split.json: score every held-out case, missing ones too")] = None,
+    unit: Annotated[str | None, typer.Option(help="mm or voxel; pictures have pixels")] = None,
+    tolerance: Annotated[float, typer.Option(help="of NSD, in the unit")] = 2.0,
+    hd95: Annotated[str, typer.Option(help="pooled (medpy) or max (of the two directions, MONAI)")] = "pooled",
+) -> None:
+    """Score masks against labels: one row per case and label."""
+    from semivox.scoring.evaluation import evaluate_masks
+    from semivox.scoring.summary import describe_evaluation
+
+    rows = evaluate_masks(masks, labels, output, cases=cases, unit=unit, tolerance=tolerance, hd95=hd95)
+    print(describe_evaluation(output, rows))
+
+
+def report(
+    scores: Annotated[list[Path], file_argument("scores.csv of every run")],
+    output: Output = Path("report.html"),
+    control: Annotated[str, typer.Option(help="the method that others are compared with")] = "supervised",
+    images: Annotated[Path | None, file_option(help="folder of the scans, if scores.json knows none")] = None,
+) -> None:
+    """Write one offline HTML file that compares runs."""
+    from semivox.reporting.report import write_report
+
+    print(write_report(scores, output, control=control, images=images))
+
+
+def methods(name: Annotated[str | None, typer.Argument(help="show its card and its fields")] = None) -> None:
+    """List the methods, or show one's card and config."""
+    from semivox.cli.cards import describe_method, describe_methods
+
+    print(describe_method(name) if name else describe_methods())

@@ -1,0 +1,66 @@
+"""What is asked of a training: the words that `train` and `prepare` share, as one value."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from semivox.config.keys import for_method, parse_settings, read_config
+from semivox.data.caching import default_cache
+from semivox.data.splitting import Split
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to train, on what, and where.
+
+    Attributes:
+        data: nnU-Net or Medical Decathlon folder.
+        method: name of a method or dotted name of a module; by default mean_teacher, or supervised where nothing is
+            unlabelled.
+        split: lists of cases; by default every label is used and every other scan is unlabelled.
+        config: name of a shipped config or path of a TOML file; by default the plan.
+        settings: ``key=value`` words, or nested values, that win over the config.
+        unlabelled: folder of further unlabelled scans.
+        cache: folder of prepared arrays; by default the user's.
+        device: "auto", "cpu" or "cuda".
+    """
+
+    data: Path
+    method: str | None = None
+    split: Path | Split | None = None
+    config: str | None = None
+    settings: Sequence[str] | Mapping[str, Any] = ()
+    unlabelled: Path | None = None
+    cache: Path | None = None
+    device: str = "auto"
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """The settings as nested values.
+
+        Raises:
+            ConfigError: a word is no ``key=value``.
+        """
+        return self.settings if isinstance(self.settings, Mapping) else parse_settings(self.settings)
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where prepared arrays lie."""
+        return self.cache or default_cache()
+
+    def given(self) -> dict[str, Any]:
+        """Return the values of the config, with its tables for single methods; nothing where a plan is to be made.
+
+        Raises:
+            ConfigError: there is no such config, or it is no TOML.
+        """
+        return read_config(self.config) if self.config else {}
+
+    def given_for(self, method: str) -> dict[str, Any]:
+        """Return the values of the config that hold for a method.
+
+        Raises:
+            ConfigError: as `given`, or a table of a method is no table.
+        """
+        return for_method(self.given(), method)
