@@ -19,7 +19,7 @@ from semivox.methods import list_methods
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-SHIPPED = [*PAGES, *sorted([*ROOT.glob("examples/*.py"), *ROOT.glob("src/semivox/configs/*.toml")])]
+SHIPPED = [*PAGES, *sorted([*ROOT.glob("examples/*.py"), *ROOT.glob("src/semivox/config/shipped/*.toml")])]
 
 
 FENCED = re.compile(r"^```.*?^```", flags=re.DOTALL | re.MULTILINE)
