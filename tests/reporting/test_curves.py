@@ -57,3 +57,13 @@ def test_further_runs_are_fainter_and_unnamed():
     svg = draw_collapse({"arco": [contrastive("class1_rank")] * 2})
     assert svg.count(">class1<") == 1
     assert len(re.findall("stroke-opacity: 0.4", svg)) == 1
+
+
+def test_names_with_dollars_and_backslashes_are_shown_as_they_are():
+    name = r"$\alpha_{$ \$5 $"
+    log = [{"step": n, "stage": name, "total": 1, "losses": {name: 1}, "shown": {f"{name}_variance": 10.0**n}}
+           for n in range(3)]  # fmt: skip
+    for svg in (draw_losses({name: [log, log]}), draw_collapse({name: [log]})):
+        assert svg.count(f">{name}<") == 2, "in the title and in the legend"
+    assert ">10<" in svg, "the ticks of a logarithmic scale are no formulas, either"
+    assert "mathdefault" not in svg

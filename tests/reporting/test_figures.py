@@ -76,3 +76,10 @@ def test_every_case_is_a_dot_and_drawing_again_gives_the_same():
     svg = draw_cases(cases, spans, differences, metric="Dice")
     assert svg.count("<use") >= 2 + 3 + 2 + 3
     assert svg == draw_cases(cases, spans, differences, metric="Dice")
+
+
+def test_names_with_dollars_are_shown_as_they_are():
+    name = r"$\frac{$ cost"
+    svg = draw_cases({name: {"a": 0.5}}, {name: (0.5, 0.4, 0.6)}, {}, metric=name)
+    assert f">{name}<" in svg
+    assert f">{name} of each case<" in svg

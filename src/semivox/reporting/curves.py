@@ -68,6 +68,7 @@ def draw_collapse(logs: Mapping[str, Sequence[Log]]) -> str:
             _draw_runs(panel, runs, curves, colours)
             if kind == "variance" and any((np.array(y) > 0).any() for curve in curves for y in curve.values()):
                 panel.set_yscale("log")
+                panel.yaxis.set_major_formatter("{x:g}")  # matplotlib's own is a formula, and texts are none here
             panel.set_ylabel(COLLAPSE[kind])
         row[0].set_title(group, loc="left", fontsize=10, color=INK)
     return svg(figure)

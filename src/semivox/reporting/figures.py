@@ -197,9 +197,12 @@ def _bare_figure(width: float, height: float) -> "Figure":
 def svg(figure: "Figure") -> str:
     """Return the figure as SVG to stand inside HTML: real text, no ids of groups, colours as variables."""
     import matplotlib
+    from matplotlib.text import Text
 
+    for words in figure.findobj(Text):
+        words.set_parse_math(False)  # a name with $ is no formula
     buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "semivox"}):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "semivox", "text.parse_math": False}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]

@@ -88,7 +88,8 @@ def evaluate_masks(
     dataset = read_description(folder)  # a scorer needs no images
     if dataset.faults:
         raise DatasetError(sentences(dataset.faults))
-    mask_files, label_files = list_masks(masks), list_masks(labels)
+    label_files = list_masks(labels)
+    mask_files = list_masks(masks, labelled=label_files.keys())
     names = cases_to_score(cases, mask_files, label_files, masks, labels)
     pictures = _are_pictures([label_files[case] for case in names])
     rules = _rules(unit, tolerance, hd95, dataset, pictures=pictures)

@@ -1,6 +1,6 @@
 """Which masks are scored against which labels: the files of two folders, by case."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from semivox.data.splitting import Split, read_names, read_split
@@ -11,8 +11,13 @@ BY_PRODUCTS = ("_probabilities", "_uncertainty")
 """Endings of what `predict` writes beside its masks."""
 
 
-def list_masks(folder: Path) -> dict[str, Path]:
+def list_masks(folder: Path, *, labelled: Collection[str] | None = None) -> dict[str, Path]:
     """Return the masks or labels of a folder by case.
+
+    Args:
+        folder: with a file per case.
+        labelled: names of the cases that have a label, where `folder` holds masks: what is named like a by-product
+            of `predict` is a mask where a label bears its name. None: the folder holds labels, and no by-products.
 
     Raises:
         DatasetError: there is no such folder, or a case has two files.
@@ -22,7 +27,9 @@ def list_masks(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         case = bare_name(path)
-        if not ending(path) or path.name.startswith(".") or case.endswith(BY_PRODUCTS):
+        if not ending(path) or path.name.startswith("."):
+            continue
+        if labelled is not None and case.endswith(BY_PRODUCTS) and case not in labelled:
             continue
         if case in found:
             raise DatasetError(f"{folder}: found {found[case].name} and {path.name}, expected one file per case")
@@ -40,8 +47,25 @@ def cases_to_score(
     """Return the cases to score: those that are listed, or those that both folders have.
 
     Raises:
-        DatasetError: there is none, the list cannot be read, or a listed case has no label.
+        DatasetError: there is none, the list cannot be read, a listed case has no label, or a name is no UTF-8.
     """
+    found = _cases(cases, mask_files, label_files, masks, labels)
+    for case in found:
+        if not _is_text(case):
+            raise DatasetError(
+                f"{labels}: found the file {label_files[case].name!a}, whose name is not UTF-8, expected one that "
+                "can stand in scores.csv; rename it and its mask"
+            )
+    return found
+
+
+def _cases(
+    cases: Split | Path | Sequence[str] | None,
+    mask_files: Mapping[str, Path],
+    label_files: Mapping[str, Path],
+    masks: Path,
+    labels: Path,
+) -> list[str]:
     if cases is None:
         shared = sorted(mask_files.keys() & label_files.keys())
         if not shared:
@@ -59,6 +83,11 @@ def cases_to_score(
             "cases), expected one of each; correct the list or the folder"
         )
     return listed
+
+
+def _is_text(name: str) -> bool:
+    """Return whether a file's name is UTF-8: Python keeps other bytes as surrogates, which no file of text holds."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _listed(cases: Split | Path | Sequence[str]) -> list[str]:
