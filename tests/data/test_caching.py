@@ -1,6 +1,8 @@
 """The cache: whole entries or none, whoever writes at the same time and whatever the disk does."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -47,21 +49,83 @@ def test_a_file_that_vanishes_while_the_cache_is_measured_counts_nothing(tmp_pat
     assert cache_size(tmp_path / "absent") == 0
 
 
-@pytest.mark.parametrize("damage", ["truncated", "missing", "list", "other"])
+def rewrite(path, change):
+    path.write_bytes(change(path.read_bytes()))
+
+
+def relist(entry, change):
+    (entry / "entry.json").write_text(json.dumps(change(json.loads((entry / "entry.json").read_text()))))
+
+
+def edit_voxel(entry):
+    array = np.load(entry / "image.npy")
+    array[0, 0, 0, 0] += 1
+    np.save(entry / "image.npy", array)
+
+
+def make_a_folder(entry):
+    (entry / "image.npy").unlink()
+    (entry / "image.npy").mkdir()
+
+
+def replace_by_another(entry):
+    cached(entry.parent, "other", lambda: ({name: array + 1 for name, array in ARRAYS.items()}, {}))
+    shutil.rmtree(entry)
+    (entry.parent / "other").rename(entry)
+
+
+def unseal(entry):
+    """Make an entry what it was before there were sums."""
+    relist(entry, lambda listed: {"arrays": listed["arrays"], "facts": listed["facts"]})
+
+
+DAMAGES = {
+    "truncated": lambda entry: rewrite(entry / "image.npy", lambda found: found[:-4]),
+    "emptied": lambda entry: (entry / "image.npy").write_bytes(b""),
+    "missing": lambda entry: (entry / "image.npy").unlink(),
+    "a folder": make_a_folder,
+    "other": lambda entry: np.save(entry / "image.npy", np.zeros(3)),
+    "edited": edit_voxel,
+    "header": lambda entry: rewrite(entry / "image.npy", lambda found: found.replace(b"3, 2, 2)", b"2, 3, 2)")),
+    "list": lambda entry: (entry / "entry.json").write_text("{"),
+    "nested": lambda entry: (entry / "entry.json").write_text("[" * 100_000),
+    "facts": lambda entry: relist(entry, lambda listed: listed | {"facts": {"content": "xyz"}}),
+    "foreign": replace_by_another,
+    "of before": unseal,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_spoilt_entry_is_made_again(tmp_path, damage):
     cached(tmp_path, "key", make)
-    image = tmp_path / "key" / "image.npy"
-    if damage == "truncated":
-        image.write_bytes(image.read_bytes()[:-4])
-    elif damage == "missing":
-        image.unlink()
-    elif damage == "list":
-        (tmp_path / "key" / "entry.json").write_text("{")
-    else:
-        np.save(image, np.zeros(3))
-    arrays, _ = cached(tmp_path, "key", make)
+    damage(tmp_path / "key")
+    arrays, facts = cached(tmp_path, "key", make)
     np.testing.assert_array_equal(arrays["image"], ARRAYS["image"])
+    assert facts == {"content": "abc"}
     assert [path.name for path in tmp_path.iterdir()] == ["key"]
+    cached(tmp_path, "key", refuse)
+
+
+def test_an_entry_of_before_there_were_sums_is_read_where_nothing_can_make_it_again(tmp_path):
+    cached(tmp_path, "key", make)
+    unseal(tmp_path / "key")
+    arrays, _ = cached(tmp_path, "key", refuse, unsealed="read")
+    np.testing.assert_array_equal(arrays["image"], ARRAYS["image"])
+    with pytest.raises(AssertionError, match="the entry was there"):
+        cached(tmp_path, "key", refuse)
+
+
+def test_an_entry_is_read_through_once_in_a_process_and_again_when_its_files_change(tmp_path, monkeypatch):
+    cached(tmp_path, "key", make)
+    read = []
+    really_sum = caching._file_sum
+    monkeypatch.setattr(caching, "_file_sum", lambda path: read.append(path.name) or really_sum(path))
+    cached(tmp_path, "key", refuse)
+    assert read == []
+    edit_voxel(tmp_path / "key")
+    with pytest.raises(AssertionError, match="the entry was there"):
+        cached(tmp_path, "key", refuse)
+    assert sorted(read) == ["image.npy", "label.npy"]
 
 
 @pytest.mark.parametrize("function", ["fsync", "mkdir", "rename"])

@@ -1,5 +1,6 @@
 """The pseudo-label store: a seeded partition, labels that are there whole or not at all, and cuts."""
 
+import json
 import os
 from pathlib import Path
 
@@ -64,6 +65,19 @@ def test_a_damaged_label_is_refused_when_read_and_made_again_when_kept(name, tmp
         store.read(key)
     store.keep(key, lambda: a_label(2))
     assert int(store.read(key)[0].max()) == 2
+
+
+def test_an_edited_label_is_refused_and_one_of_before_there_were_sums_is_read(tmp_path):
+    store, key = PseudoStore(tmp_path), Key("case_1", 0, 1)
+    store.keep(key, a_label)
+    (listed,) = tmp_path.rglob("entry.json")
+    (label,) = tmp_path.rglob("label.npy")
+    np.save(label, 1 - np.load(label))
+    with pytest.raises(RunError, match="missing or damaged"):
+        store.read(key)
+    found = json.loads(listed.read_text())
+    listed.write_text(json.dumps({"arrays": found["arrays"], "facts": found["facts"]}))
+    store.read(key)
 
 
 def test_a_making_that_fails_leaves_nothing(tmp_path):

@@ -6,8 +6,8 @@ import pytest
 import torch
 from lightning_fabric.strategies import DDPStrategy
 
-from semivox.runs.building import _precision, _Ranks
 from semivox.errors import ConfigError
+from semivox.runs.building import _precision, _Ranks
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from semivox.config.keys import Config
@@ -203,6 +205,14 @@ def replaced_scan(data: Path, run: Path) -> None:
     shutil.copy(data / "imagesTr" / "case_01_0000.nii.gz", data / "imagesTr" / "case_03_0000.nii.gz")
 
 
+def edited_label(data: Path, run: Path) -> None:
+    path = data / "labelsTr" / "case_01.nii.gz"
+    label = nib.load(path)
+    array = np.asarray(label.dataobj).copy()
+    array[0, 0, 0] = 1 - array[0, 0, 0]
+    nib.save(nib.Nifti1Image(array, label.affine), path)
+
+
 def edited_split(data: Path, run: Path) -> None:
     lists = json.loads((run / "split.json").read_text())
     lists["unlabelled"].append(lists["labelled"].pop())
@@ -217,9 +227,10 @@ def edited_split(data: Path, run: Path) -> None:
         (renamed("labels", '"blob_1": 1', '"blob_1": 2'), r"label values = \[0, 1\], found \[0, 2\]"),
         (renamed("labels", '"background": 0', '"background": 0, "ignore": 9'), "ignore label = None, found 9"),
         (replaced_scan, "content of the scan 'case_03' = "),
+        (edited_label, "content of the label 'case_01' = "),
         (edited_split, r"split .digest. = "),
     ],
-    ids=["classes", "channels", "label values", "ignore label", "scan", "split"],
+    ids=["classes", "channels", "label values", "ignore label", "scan", "label", "split"],
 )
 def test_a_run_does_not_go_on_with_other_data(change, message, toy_data, tmp_path):
     data = shutil.copytree(toy_data, tmp_path / "data")
@@ -244,6 +255,17 @@ def test_a_run_does_not_go_on_with_other_values(words, message, train_toy, tmp_p
     train_toy(tmp_path, settings=ONE)
     with pytest.raises(RunError, match=f"was started with .*{message}"):
         train_toy(tmp_path, resume=True, **words)
+
+
+def test_a_run_says_which_labels_it_reads_and_one_of_before_goes_on_with_a_note(train_toy, tmp_path):
+    train_toy(tmp_path, settings=ONE)
+    facts = json.loads((tmp_path / "run.json").read_text())
+    assert set(facts["labels"]) == {"case_00", "case_01", "case_02"}, "of the labelled cases, and of no others"
+    del facts["labels"]
+    (tmp_path / "run.json").write_text(json.dumps(facts))
+    said = []
+    assert train_toy(tmp_path, settings=ONE, resume=True, on_note=said.append).finished
+    assert sum("does not say which labels it was started with" in note for note in said) == 1
 
 
 def test_a_run_does_not_go_on_with_another_split(train_toy, toy_data, tmp_path):

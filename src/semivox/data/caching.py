@@ -1,4 +1,4 @@
-"""A cache of arrays on disk: an entry is a folder that is there whole or not at all."""
+"""A cache of arrays on disk: an entry is a folder that is there whole or not at all, and holds what was put into it."""
 
 import contextlib
 import hashlib
@@ -7,9 +7,10 @@ import os
 import shutil
 import sys
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,11 @@ from semivox.files import UNFINISHED
 
 Arrays = dict[str, NDArray[Any]]
 Facts = dict[str, Any]
+
+BLOCK = 2**20
+"""Bytes that are read at once."""
+_whole: set[tuple[tuple[str, int, int], ...]] = set()
+"""Stamps of the entries whose content this process has verified: reading every byte again at every look is dear."""
 
 
 def default_cache() -> Path:
@@ -50,25 +56,30 @@ def file_stamps(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
     return [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
 
 
-def cached(cache: Path, key: str, make: Callable[[], tuple[Arrays, Facts]]) -> tuple[Arrays, Facts]:
+def cached(
+    cache: Path, key: str, make: Callable[[], tuple[Arrays, Facts]], *, unsealed: Literal["remade", "read"] = "remade"
+) -> tuple[Arrays, Facts]:
     """Return an entry's arrays, memory-mapped and read-only, and the facts kept with them; make it where it is missing.
 
-    Several processes may ask for the same entry at once: each writes its own folder, the first renamed stays.
+    The first time that a process opens an entry, every byte is compared with the sums that were stored with it: what
+    is damaged, edited or another entry's counts as missing. Several processes may ask for the same entry at once: each
+    writes its own folder, the first renamed stays.
 
     Args:
         cache: the folder of all entries.
         key: the entry's name, from `cache_key`.
         make: gives the arrays, and facts that JSON can hold.
+        unsealed: what becomes of an entry of before there were sums: remade like a damaged one, or read as it is.
 
     Raises:
         RunError: the cache cannot be written; nothing half-written is left.
     """
     entry = cache / key
-    found = _open(entry)
+    found = _open(entry, unsealed)
     if found is None:
         arrays, facts = make()
         _store(entry, arrays, facts)
-        found = _open(entry)
+        found = _open(entry, unsealed)
     if found is None:
         raise RunError(f"the cache entry {entry} cannot be read after writing: check the disk, or name another --cache")
     return found
@@ -87,15 +98,43 @@ def allow_open_files(count: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _open(entry: Path) -> tuple[Arrays, Facts] | None:
+def _open(entry: Path, unsealed: str = "remade") -> tuple[Arrays, Facts] | None:
     """Return a whole entry; None where it is missing or is not what its own list says."""
     try:
         listed = json.loads((entry / "entry.json").read_text())
-        arrays = {name: np.load(entry / f"{name}.npy", mmap_mode="r") for name in listed["arrays"]}
-    except (OSError, ValueError, KeyError, TypeError):
+        files = [entry / f"{name}.npy" for name in listed["arrays"]]
+        if ("seal" in listed or unsealed == "remade") and not _is_whole(entry, listed, files):
+            return None
+        arrays = {file.stem: np.load(file, mmap_mode="r") for file in files}
+        as_listed = all([list(arrays[name].shape), arrays[name].dtype.str] == listed["arrays"][name] for name in arrays)
+        return (arrays, listed["facts"]) if as_listed else None
+    except Exception:  # a damaged list or header makes JSON's and numpy's readers raise nearly anything
         return None
-    whole = all([list(arrays[name].shape), arrays[name].dtype.str] == kept for name, kept in listed["arrays"].items())
-    return (arrays, listed["facts"]) if whole else None
+
+
+def _is_whole(entry: Path, listed: Mapping[str, Any], files: Sequence[Path]) -> bool:
+    """Return whether an entry holds what was stored under its name; its bytes are read once in a process."""
+    stamps = tuple(file_stamps([entry / "entry.json", *files]))
+    if stamps not in _whole:
+        sums = {file.stem: _file_sum(file) for file in files}
+        if listed.get("seal") != _seal(entry.name, listed["arrays"], sums, listed["facts"]):
+            return False
+        _whole.add(stamps)
+    return True
+
+
+def _seal(key: str, arrays: Mapping[str, Any], sums: Mapping[str, int], facts: Facts) -> str:
+    """Return what changes with anything in an entry, its name included: another case's entry does not pass for it."""
+    return cache_key("entry", key, arrays, sums, facts)
+
+
+def _file_sum(path: Path) -> int:
+    """Return the CRC-32 of a file: of what the standard library has the fastest by far, and damage is no adversary."""
+    total = 0
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(BLOCK):
+            total = zlib.crc32(block, total)
+    return total
 
 
 def _store(entry: Path, arrays: Arrays, facts: Facts) -> None:
@@ -103,7 +142,7 @@ def _store(entry: Path, arrays: Arrays, facts: Facts) -> None:
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
         unfinished = _new_folder(entry.parent)
-        _write(unfinished, arrays, facts)
+        _write(unfinished, entry.name, arrays, facts)
         _settle(unfinished, entry)
     except OSError as error:
         raise RunError(
@@ -115,14 +154,16 @@ def _store(entry: Path, arrays: Arrays, facts: Facts) -> None:
             shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _write(folder: Path, arrays: Arrays, facts: Facts) -> None:
+def _write(folder: Path, key: str, arrays: Arrays, facts: Facts) -> None:
     for name, array in arrays.items():
         with (folder / f"{name}.npy").open("wb") as file:
             np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
             file.flush()
             os.fsync(file.fileno())  # a rename that outlives its data would look whole after a power cut
     listed: Mapping[str, Any] = {name: [list(array.shape), array.dtype.str] for name, array in arrays.items()}
-    (folder / "entry.json").write_text(json.dumps({"arrays": listed, "facts": facts}))
+    sums = {name: _file_sum(folder / f"{name}.npy") for name in arrays}
+    seal = _seal(key, listed, sums, facts)
+    (folder / "entry.json").write_text(json.dumps({"arrays": listed, "facts": facts, "seal": seal}))
 
 
 def _settle(unfinished: Path, entry: Path) -> None:

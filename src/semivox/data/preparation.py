@@ -174,6 +174,7 @@ class PreparedCase:
         foreground: (N, 3) stored voxels of at most 10,000 voxels per class, or None.
         distances: (K-1, 2, *stored) float16 in mm, or None; see `targets.distances`.
         largest: (K-1, 2) float32 in mm, the largest of the distances in the whole volume, or None.
+        label_content: hash of the content of its label's file; None for unlabelled cases.
     """
 
     name: str
@@ -184,6 +185,7 @@ class PreparedCase:
     foreground: NDArray[np.int32] | None = None
     distances: NDArray[np.float16] | None = None
     largest: NDArray[np.float32] | None = None
+    label_content: str | None = None
 
 
 def prepare_dataset(
@@ -248,7 +250,8 @@ def _prepare_case(
     found: dict[str, Any] = {}
     if label is not None:
         key = cache_key("label", key, about_labels, file_stamps([label]))
-        found, _ = cached(cache, key, lambda: _label_entry(label, geometry, recipe))
+        found, facts_of_label = cached(cache, key, lambda: _label_entry(label, geometry, recipe))
+        found["label_content"] = facts_of_label["content"]
         if "distances" in targets:
             key = cache_key("distances", key)
             maps, facts_of_maps = cached(cache, key, lambda: _distances_entry(found["label"], geometry, recipe))
@@ -263,14 +266,16 @@ def _image_entry(name: str, images: tuple[Path, ...], recipe: Recipe) -> tuple[A
 
 
 def _label_entry(path: Path, geometry: Geometry, recipe: Recipe) -> tuple[Arrays, Facts]:
-    label = prepare_label(read_label(path), geometry, recipe)
+    volume = read_label(path)
+    label = prepare_label(volume, geometry, recipe)
     points = []
     for index in range(1, recipe.classes):
         voxels = np.flatnonzero(label == index)
         if len(voxels) > POINTS:
             voxels = np.random.default_rng(index).choice(voxels, POINTS, replace=False)
         points.append(np.stack(np.unravel_index(voxels, label.shape), axis=1).astype(np.int32))
-    return {"label": label, "foreground": np.concatenate(points)}, {}
+    arrays: Arrays = {"label": label, "foreground": np.concatenate(points)}
+    return arrays, {"content": content_hash(volume.array)}
 
 
 def _distances_entry(label: NDArray[np.uint8], geometry: Geometry, recipe: Recipe) -> tuple[Arrays, Facts]:

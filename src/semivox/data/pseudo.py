@@ -72,7 +72,7 @@ class PseudoStore:
 
         place = self._place(key)
         try:
-            cached(place, key.case, arrays)
+            cached(place, key.case, arrays, unsealed="read")
         except RunError as error:
             if not isinstance(error.__cause__, OSError):
                 raise
@@ -94,7 +94,7 @@ class PseudoStore:
                 "put the folder back, or train into a new run folder"
             )
 
-        arrays, _ = cached(self._place(key), key.case, missing)
+        arrays, _ = cached(self._place(key), key.case, missing, unsealed="read")
         return arrays["label"], arrays["weight"]
 
     def cut(self, generation: int) -> None:

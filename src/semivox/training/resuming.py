@@ -54,14 +54,29 @@ def refuse_other_config(run: RunFolder, request: Request) -> None:
         _refuse(run, key, known.get(key), value)
 
 
-def refuse_other_scans(run: RunFolder, cases: Mapping[str, PreparedCase]) -> None:
-    """Refuse scans that were replaced since the run started.
+def contents(cases: Mapping[str, PreparedCase]) -> dict[str, dict[str, str]]:
+    """Return what run.json says of the prepared cases: hashes of the scans and of the labels that training reads."""
+    labels = {name: case.label_content for name, case in cases.items() if case.label_content is not None}
+    return {"scans": {name: case.content for name, case in cases.items()}, "labels": labels}
+
+
+def refuse_other_contents(run: RunFolder, cases: Mapping[str, PreparedCase]) -> None:
+    """Refuse scans that were replaced, and labels that were edited, since the run started.
 
     Raises:
-        RunError: a scan has other voxels.
+        RunError: a scan or a label has other voxels.
     """
-    for name, content in run.facts["scans"].items():
-        _refuse(run, f"content of the scan '{name}'", content, cases[name].content)
+    now = contents(cases)
+    for kind, what in (("scans", "scan"), ("labels", "label")):
+        for name, content in run.facts.get(kind, {}).items():  # runs of before have no labels there
+            _refuse(run, f"content of the {what} '{name}'", content, now[kind].get(name))
+
+
+def notes_on(run: RunFolder) -> tuple[str, ...]:
+    """Return what should be known of a run before it goes on."""
+    if "labels" in run.facts:
+        return ()
+    return (f"{run.path} does not say which labels it was started with: edits since then cannot be noticed",)
 
 
 def completed(config: Config) -> Config:

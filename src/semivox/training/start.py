@@ -25,7 +25,7 @@ from semivox.training.assembly import Draft, draft_run, refuse_few_unlabelled, r
 from semivox.training.loop import Loop, Row
 from semivox.training.relabelling import Relabelling
 from semivox.training.request import Request
-from semivox.training.resuming import refuse_other_config, refuse_other_scans, reopen
+from semivox.training.resuming import contents, notes_on, refuse_other_config, refuse_other_contents, reopen
 from semivox.types import Stage
 
 
@@ -91,7 +91,7 @@ def train(
     if goes_on:
         run = open_run(output)
         refuse_other_config(run, request)
-        draft = Draft(run, *reopen(run, request))
+        draft = Draft(run, *reopen(run, request), notes_on(run))
     else:
         refuse_run(output)
         draft = draft_run(request, output)
@@ -111,7 +111,7 @@ def train(
             refuse_run(output)  # again: another process may have made one since
         cases = _prepared(draft, request.cache_folder, on_prepared if speaks else None)
         if goes_on:
-            refuse_other_scans(run, cases)
+            refuse_other_contents(run, cases)
         elif speaks:
             draft = draft._replace(run=_written(draft, cases))
         fabric.barrier()
@@ -201,7 +201,7 @@ def _written(draft: Draft, cases: Mapping[str, PreparedCase]) -> RunFolder:
     """Return the run, which is on disk from now on."""
     run = draft.run
     write_split(draft.lists, run.split_file)
-    facts = {**run.facts, "scans": {name: case.content for name, case in cases.items()}}
+    facts = {**run.facts, **contents(cases)}
     return create_run(run.path, config=run.config, sources=run.facts["sources"], facts=facts)
 
 
