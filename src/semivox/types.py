@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -31,6 +31,7 @@ class Batch:
         case_l: (B,) int64 index into the split's labelled list.
         corner_l: (B, dims) int64 voxel of the prepared volume at the crop's first voxel; negative in padding.
         image_u: like ``image_l``; None where the stage draws no unlabelled crops, as are the other ``_u``.
+        clean_u: ``image_u`` as a teacher sees it: moved, but with its own intensities; None before `Method.augment`.
         valid_u, corner_u: as for the labelled ones.
         case_u: (B,) int64 index into the stage's part of the split's unlabelled list.
         label_u: (B, *spatial) int64 pseudo label, zero in padding; None where the stage reads none.
@@ -40,7 +41,7 @@ class Batch:
     """
 
     __slots__ = (
-        "case_l", "case_u", "corner_l", "corner_u", "group_l", "image_l", "image_u", "label_l", "label_u",
+        "case_l", "case_u", "clean_u", "corner_l", "corner_u", "group_l", "image_l", "image_u", "label_l", "label_u",
         "slice_axis", "spacing", "targets_l", "valid_l", "valid_u", "weight_u",
     )  # fmt: skip
 
@@ -57,6 +58,7 @@ class Batch:
         case_l: Tensor | None = None,
         corner_l: Tensor | None = None,
         image_u: Tensor | None = None,
+        clean_u: Tensor | None = None,
         valid_u: Tensor | None = None,
         label_u: Tensor | None = None,
         weight_u: Tensor | None = None,
@@ -66,7 +68,7 @@ class Batch:
         self.image_l, self.label_l, self.valid_l = image_l, label_l, valid_l
         self.targets_l = targets_l or {}
         self.group_l, self.case_l, self.corner_l = group_l, case_l, corner_l
-        self.image_u, self.valid_u = image_u, valid_u
+        self.image_u, self.clean_u, self.valid_u = image_u, clean_u, valid_u
         self.label_u, self.weight_u = label_u, weight_u
         self.case_u, self.corner_u = case_u, corner_u
         self.spacing, self.slice_axis = spacing, slice_axis
@@ -87,10 +89,13 @@ class Stage:
 
     Attributes:
         name: how config keys (``stages.NAME.*``), the log and checkpoints call it.
-        steps: optimiser steps; None takes the run's ``steps``.
+        steps: optimiser steps; None takes the run's ``steps``, or the `share` of them.
+        share: part of the run's ``steps``; the shares of a method's stages sum to 1, so that it takes as many steps as
+            a method with one stage.
         batch_labelled: labelled crops per step; None takes the run's ``batch_labelled``.
         batch_unlabelled: unlabelled crops per step, 0 for none; None takes the run's ``batch_unlabelled``.
         start: where its weights come from: "previous", "fresh" or the name of an earlier stage.
+        optimizer: "fresh", or "previous" to go on with the moments of the stage before, where the same weights learn.
         trains: names of the method's submodules that learn; the rest is frozen.
         uses: which of "labels", "unlabelled", "pseudo" reach the losses.
         pool: "all", or the index of a seeded part of the unlabelled pool, which has 1 + the largest index named in the
@@ -102,9 +107,11 @@ class Stage:
 
     name: str
     steps: int | None = None
+    share: float | None = None
     batch_labelled: int | None = None
     batch_unlabelled: int | None = None
     start: str = "previous"
+    optimizer: Literal["fresh", "previous"] = "fresh"
     trains: tuple[str, ...] = ("student",)
     uses: frozenset[str] = frozenset({"labels", "unlabelled"})
     pool: str | int = "all"

@@ -31,7 +31,8 @@ is drawn. Between one thread and two their losses differ by up to .0014 of thems
 def curve(method: str, output: Path, train_toy: Callable[..., Any]) -> list[dict[str, float]]:
     """Return the loss terms of each of ten steps of every stage."""
     fields = {"geometry": "affine", "intensity": "weak"}  # the defaults, which the toy trainings change
-    train_toy(output, method=method, settings={"steps": 10, "checkpoint_every": 10}, fields=fields)
+    stages = {stage.name: {"steps": 10} for stage in all_stages(method)}
+    train_toy(output, method=method, settings={"stages": stages, "checkpoint_every": 10}, fields=fields)
     return [row["losses"] for row in open_run(output).log_rows()]
 
 

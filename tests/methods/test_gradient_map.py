@@ -23,6 +23,8 @@ MAP = {
     ("arco", "finetune"): FINETUNE,
     ("mona", "pretrain"): PRETRAIN,
     ("mona", "finetune"): FINETUNE | {"equivariance": WHOLE},
+    ("averaged_match", "warm"): {"supervised": WHOLE},
+    ("averaged_match", "match"): {"supervised": WHOLE, "match": WHOLE},
     ("supervised", "train"): {"supervised": WHOLE},
     ("mean_teacher", "train"): {"supervised": WHOLE, "consistency": WHOLE},
     ("pixel_contrast", "train"): {"supervised": WHOLE, "contrast": WHOLE | {"head"}},

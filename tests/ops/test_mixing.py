@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from semivox.ops.mixing import box_masks, class_masks, mix, partner
+from semivox.ops.mixing import box_masks, class_masks, mix, partner, paste
 
 
 def generator(seed=0):
@@ -34,6 +34,12 @@ def test_an_image_takes_its_partners_voxels_where_the_mask_says_so(size):
     label = torch.randint(5, (3, *size))
     assert torch.equal(mix(label, mask), mix(label[:, None], mask)[:, 0])
     assert torch.equal(mix(x, torch.zeros_like(mask)), x)
+
+
+def test_what_is_pasted_is_anothers_voxels():
+    x, other, mask = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4), torch.rand(2, 4, 4) < 0.5
+    assert torch.equal(paste(x, other, mask), torch.where(mask[:, None], other, x))
+    assert torch.equal(paste(x[:, 0], other[:, 0], mask), paste(x, other, mask)[:, 0])
 
 
 # Rectangles

@@ -26,6 +26,8 @@ SMALL = {"anchors": 8, "keys": 4, "bank": 20, "memory": 6, "neighbours": 2, "wid
 TWO = {"stages": {"pretrain": {"steps": 3}, "finetune": {"steps": 5}}, "checkpoint_every": 2}
 FLAT = {"dims": 2, "patch": [24, 8], "net": {"filters": 2, "levels": 2, "strides": [[2, 2]]}}
 ARCO = {"method": "arco", "fields": SMALL, "settings": TWO | FLAT}
+# Moments that go on over the stages' border.
+MATCH = {"method": "averaged_match", "fields": {"optimizer": "adamw"}, "settings": {"steps": 8, "checkpoint_every": 2}}
 QUEUE = {"framework": "knn_moco", "count": 8, "queue": 20, "neighbours": 3, "width": 8}
 PIXELS = {"method": "pixel_contrast", "fields": QUEUE}
 MONA = {"method": "mona", "fields": SMALL | {"sampler": "sag", "mix": "class"}, "settings": TWO}
@@ -118,7 +120,7 @@ def test_a_run_that_crashes_between_checkpoints_takes_the_lost_steps_again(metho
 
 
 @pytest.mark.parametrize("cut", range(1, 8))
-@pytest.mark.parametrize("words", [STAGED, ARCO], ids=["stages", "arco"])
+@pytest.mark.parametrize("words", [STAGED, ARCO, MATCH], ids=["stages", "arco", "averaged_match"])
 def test_a_cut_anywhere_in_a_method_of_several_stages_changes_nothing(words, cut, whole, train_toy, tmp_path):
     assert not train_toy(tmp_path / "stopped", on_row=stop_behind(cut), **words).finished
     with pytest.raises(CrashError):
@@ -126,6 +128,13 @@ def test_a_cut_anywhere_in_a_method_of_several_stages_changes_nothing(words, cut
     for run in (tmp_path / "stopped", tmp_path / "crashed"):
         assert train_toy(run, resume=True, **words).finished
         assert_same_run(run, whole(**words))
+
+
+def test_moments_and_learning_rate_go_on_over_the_border_where_a_stage_says_so(whole):
+    state = read_checkpoint(open_run(whole(**MATCH)).latest())
+    assert {float(moments["step"]) for moments in state["optimizers"][0]["state"].values()} == {8}
+    rates = [row["lr"] for row in open_run(whole(**MATCH)).log_rows()]
+    assert rates == pytest.approx([0.003 * (1 - step / 8) ** 0.9 for step in range(8)])
 
 
 def test_stages_start_from_what_they_name_and_begin_once(whole):

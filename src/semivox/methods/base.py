@@ -37,7 +37,9 @@ class MethodConfig(BaseModel):
     schedule: Literal["poly", "drop", "constant"] = "poly"
     """how the learning rate falls: (1 - fraction)^0.9, or a factor 0.1 at every fraction in `drops`."""
     drops: tuple[float, ...] = (0.5,)
-    """fractions of a stage at which "drop" divides the learning rate by ten."""
+    """fractions at which "drop" divides the learning rate by ten."""
+    schedule_over: Literal["stage", "run"] = "stage"
+    """whether the learning rate starts anew with every stage, or falls once along all of them."""
 
 
 class Method(nn.Module):
@@ -101,6 +103,7 @@ class Method(nn.Module):
         }
         if batch.image_u is not None and batch.valid_u is not None:
             view.image_u, warp = self._view(batch.image_u, batch.valid_u, batch, progress.generator("view_u"))
+            view.clean_u = warp(batch.image_u)
             view.valid_u = warp(batch.valid_u)
             view.label_u = None if batch.label_u is None else warp(batch.label_u)
             view.weight_u = None if batch.weight_u is None else warp(batch.weight_u, mode="nearest")
@@ -132,7 +135,7 @@ class Method(nn.Module):
         ]
 
     def schedule(self, stage: Stage, fraction: float) -> float:
-        """Return the factor on every learning rate at `fraction` of the stage."""
+        """Return the factor on every learning rate at `fraction` of the stage, or of the run by `schedule_over`."""
         if self.config.schedule == "poly":
             return float((1 - fraction) ** 0.9)
         if self.config.schedule == "drop":

@@ -24,9 +24,12 @@ def mix(x: Tensor, mask: Tensor) -> Tensor:
         x: (B, *spatial) or (B, C, *spatial).
         mask: (B, *spatial) bool.
     """
-    if x.ndim > mask.ndim:
-        mask = mask.unsqueeze(1)
-    return torch.where(mask, partner(x), x)
+    return paste(x, partner(x), mask)
+
+
+def paste(x: Tensor, other: Tensor, mask: Tensor) -> Tensor:
+    """Return `x` with the voxels of `other`, of the same shape, where `mask` (B, *spatial) is True."""
+    return torch.where(mask.unsqueeze(1) if x.ndim > mask.ndim else mask, other, x)
 
 
 def box_masks(shape: Sequence[int], generator: torch.Generator, *, slice_axis: int | None = None) -> Tensor:

@@ -107,9 +107,13 @@ def resolve_stages(config: Config, method_config: MethodConfig) -> tuple[Stage, 
         names = ", ".join(stage.name for stage in stages)
         raise ConfigError(f"key 'stages.{min(unknown)}': {config.method_name} has the stages {names}")
 
+    ends = [round(config.steps * sum(stage.share or 0 for stage in stages[: i + 1])) for i in range(len(stages))]
+    shares = {stage.name: end - start for stage, start, end in zip(stages, [0, *ends], ends, strict=False)}
+
     def number(key: str, stage: Stage) -> int:
         own = getattr(config.stages.get(stage.name, StageConfig()), key)
-        values = (own, getattr(stage, key), getattr(config, key))
+        share = shares[stage.name] if key == "steps" and stage.share else None
+        values = (own, getattr(stage, key), share, getattr(config, key))
         return next(value for value in values if value is not None)
 
     return tuple(

@@ -59,6 +59,7 @@ class Loop:
         self.interrupted = threading.Event()
         self.steps = sum(_known(stage.steps) for stage in stages)
         self.unchecked: list[tuple[int, dict[str, torch.Tensor]]] = []
+        self.carried: list[dict[str, Any]] = []  # the optimisers of the stage before
 
     def train(self) -> bool:
         """Run all stages that are not done.
@@ -101,7 +102,7 @@ class Loop:
         for step, batch in enumerate(self.make_stream(stage).iterate(first, steps), start=first):
             progress = self._progress(stage.name, step, steps, before + step)
             torch.manual_seed(seed_from(progress.seed, stage.name, step, progress.rank))
-            _set_rates(optimizers, rates, self.method.schedule(stage, progress.fraction))
+            _set_rates(optimizers, rates, self.method.schedule(stage, self._schedule_fraction(progress)))
             with device_errors_told(progress.total_step, self.fabric.device, last_good=self._last_good):
                 terms = self._take_step(wrapped, optimizers, batch, progress)
             self._log(progress, terms, optimizers, (time.monotonic() - started) / (step - first + 1))
@@ -111,6 +112,7 @@ class Loop:
                 self._save(index, done, before + done, terms, optimizers)
             if stop and before + done < self.steps:
                 return False
+        self.carried = [optimizer.state_dict() for optimizer in optimizers]
         self._keep_end(index, stage)
         ended = self._progress(stage.name, steps, steps, before + steps)
         return self.relabelling.relabel(index, self.method, self.fabric, lambda: self._must_stop(ended))
@@ -141,9 +143,10 @@ class Loop:
             )
         rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
         wrapped, *optimizers = _as_tuple(self.fabric.setup(self.method, *optimizers))
+        moments = state["optimizers"] if state else self.carried if stage.optimizer == "previous" else ()
+        for optimizer, saved in zip(optimizers, moments, strict=bool(moments)):
+            optimizer.load_state_dict(saved)
         if state:
-            for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-                optimizer.load_state_dict(saved)
             self.fabric.strategy.precision.load_state_dict(state["precision"])
         return wrapped, optimizers, rates
 
@@ -151,6 +154,11 @@ class Loop:
         fabric, config = self.fabric, self.run.config
         logged = step % config.log_every == 0 or step + 1 == steps
         return Progress(stage, step, steps, total_step, config.seed, fabric.global_rank, fabric.device, logged)
+
+    def _schedule_fraction(self, progress: Progress) -> float:
+        """Return how much of what the learning rate falls along is done."""
+        over_run = self.method.config.schedule_over == "run"
+        return progress.total_step / self.steps if over_run else progress.fraction
 
     def _set_start(self, index: int, stage: Stage) -> None:
         """Give the method the weights that a stage starts from."""
