@@ -8,7 +8,13 @@ from difflib import get_close_matches
 
 
 class SemivoxError(Exception):
-    """Anything that semivox refuses; the command line prints its message on one line and exits with 2."""
+    """Anything that semivox refuses; the command line prints its message on one line and exits with 2.
+
+    Attributes:
+        quiet: another process that trains along says it.
+    """
+
+    quiet = False
 
 
 class DatasetError(SemivoxError, ValueError):

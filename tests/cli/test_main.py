@@ -209,3 +209,20 @@ def test_help_is_there_for_every_verb(semivox):
         assert f"  {verb} " in out
         assert semivox(verb, "--help")[0] == 0
     assert "--debug" in out
+
+
+TERMINATED = """
+import signal, sys
+from semivox.cli.main import main
+from semivox.training import start
+start.draft_run = lambda *given: signal.raise_signal(signal.SIGTERM)
+sys.argv = ["semivox", "train", ".", "-o", "run"]
+main()
+"""
+
+
+def test_what_a_queue_sends_before_the_first_step_is_told_as_ctrl_c_is(tmp_path):
+    command = [sys.executable, "-c", TERMINATED]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stderr.strip() == "semivox: stopped; the same command goes on where it was (train: with --resume)"

@@ -265,7 +265,7 @@ def test_a_run_says_which_labels_it_reads_and_one_of_before_goes_on_with_a_note(
     (tmp_path / "run.json").write_text(json.dumps(facts))
     said = []
     assert train_toy(tmp_path, settings=ONE, resume=True, on_note=said.append).finished
-    assert sum("does not say which labels it was started with" in note for note in said) == 1
+    assert sum("does not say with which labels it was started" in note for note in said) == 1
 
 
 def test_a_run_does_not_go_on_with_another_split(train_toy, toy_data, tmp_path):

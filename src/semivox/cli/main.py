@@ -1,5 +1,6 @@
 """The command line: runs a verb, and turns what it raises into one line and an exit code."""
 
+import signal
 import sys
 from typing import Any
 
@@ -16,6 +17,7 @@ def main() -> None:
     """Run the command line: exit 0 when done, 2 for the user's fault, 1 for ours, 130 when interrupted."""
     sys.path.append("")  # as with `python -m`, a method may be a file of the user's in the working folder
     debug = "--debug" in sys.argv
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a queue sends is told and cleaned up as Ctrl-C is
     words = [word for word in sys.argv[1:] if word != "--debug"] or ["--help"]
     try:
         code = app(words, standalone_mode=False)
@@ -24,7 +26,7 @@ def main() -> None:
     except SemivoxError as error:
         if debug:
             raise
-        _fail(str(error))
+        _fail("" if error.quiet else str(error))
     except OSError as error:
         if debug:
             raise
@@ -45,7 +47,8 @@ def _with_nearest(error: typer.TyperException) -> str:
 
 
 def _fail(message: str) -> None:
-    print(f"semivox: {' '.join(message.split())}", file=sys.stderr)
+    if message:
+        print(f"semivox: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -74,6 +74,16 @@ def as_channels_last(method: Method) -> Method:
     return method
 
 
+def resolve_device(config: Config, device: str) -> tuple[str, str]:
+    """Return where a config trains, "cpu" or "cuda", and in which precision, "32", "bf16" or "16".
+
+    Raises:
+        ConfigError: an unknown device, or one that is not there; half precision that it does not have.
+    """
+    cuda = _on_cuda(device)
+    return "cuda" if cuda else "cpu", _precision(config.precision, cuda).partition("-")[0]
+
+
 def make_fabric(config: Config, device: str) -> Fabric:
     """Return a launched Fabric for this process; under torchrun, one of several.
 

@@ -1,14 +1,10 @@
 """Assembly: a run, not on disk yet, from a data folder, a split, a plan and a config."""
 
-import platform
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import torch
 
 from semivox.config.keys import Config, StageConfig, resolve_config, validated
 from semivox.data.checking import check_pool
@@ -192,12 +188,11 @@ def _memory_warnings(config: Config, dataset: Dataset, place: Device) -> list[st
 
 
 def _circumstances(dataset: Dataset, method: str) -> dict[str, Any]:
-    """Return which method is trained on what, by which command and versions."""
+    """Return which method is trained on what, by which command."""
     return {
         "method": method,
         "data": str(dataset.folder.resolve()),
         "channels": list(dataset.channels),
         "classes": list(dataset.classes),
         "command": " ".join(["semivox", *sys.argv[1:]]),
-        "versions": {"semivox": version("semivox"), "python": platform.python_version(), "torch": torch.__version__},
     }

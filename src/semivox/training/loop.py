@@ -23,6 +23,7 @@ from semivox.training.relabelling import Relabelling
 from semivox.types import Batch, Progress, Stage, Terms, seed_from
 
 Row = dict[str, Any]
+State = dict[str, Any]
 
 
 class Loop:
@@ -61,8 +62,24 @@ class Loop:
         self.unchecked: list[tuple[int, dict[str, torch.Tensor]]] = []
         self.carried: list[dict[str, Any]] = []  # the optimisers of the stage before
 
-    def train(self) -> bool:
+    def rewind(self) -> State | None:
+        """Return the newest checkpoint, None where there is none; log and pseudo labels are cut back to it.
+
+        Raises:
+            RunError: the checkpoint cannot be gone on from, or the disk cannot be written.
+        """
+        latest = self.run.latest()
+        state = read_checkpoint(latest) if latest else None
+        if self.fabric.is_global_zero:
+            self.run.cut_log(state["total_step"] if state else 0)
+            self.relabelling.rewind(state)
+        return state
+
+    def train(self, state: State | None) -> bool:
         """Run all stages that are not done.
+
+        Args:
+            state: what `rewind` returned.
 
         Returns:
             True when the last stage is done; False when the budget or a signal stopped the run behind a checkpoint.
@@ -71,11 +88,6 @@ class Loop:
             RunError: a loss that is not a number, a disk that cannot be written, or a device without memory left.
             ConfigError: several optimisers in half precision (fp16), or "strict" with what is not deterministic.
         """
-        latest = self.run.latest()
-        state = read_checkpoint(latest) if latest else None
-        if self.fabric.is_global_zero:
-            self.run.cut_log(state["total_step"] if state else 0)
-            self.relabelling.rewind(state)
         with self._signals_caught():
             for index, stage in enumerate(self.stages):
                 if state and index < state["stage"]:

@@ -72,11 +72,29 @@ def refuse_other_contents(run: RunFolder, cases: Mapping[str, PreparedCase]) -> 
             _refuse(run, f"content of the {what} '{name}'", content, now[kind].get(name))
 
 
+def refuse_other_precision(run: RunFolder, precision: str) -> None:
+    """Refuse a device on which the run would go on in another precision, as "auto" would let it.
+
+    Raises:
+        RunError: it was started in another one.
+    """
+    known = run.facts.get("precision", precision)
+    if known != precision:
+        where = "--device cpu, or on the GPU it was started on" if known == "32" else "on a GPU as it was started on"
+        place = run.facts.get("gpu") or run.facts.get("device")
+        raise RunError(
+            f"{run.path} was started in precision {known} on {place}, here it would go on in {precision}: "
+            f"resume it with {where}, or start a new run with another -o"
+        )
+
+
 def notes_on(run: RunFolder) -> tuple[str, ...]:
-    """Return what should be known of a run before it goes on."""
-    if "labels" in run.facts:
+    """Return what a run of before does not say, and so cannot be compared."""
+    unsaid = {"labels": "labels", "precision": "precision and device"}
+    lacking = [what for key, what in unsaid.items() if key not in run.facts]
+    if not lacking:
         return ()
-    return (f"{run.path} does not say which labels it was started with: edits since then cannot be noticed",)
+    return (f"{run.path} does not say with which {' and '.join(lacking)} it was started: no change is noticed",)
 
 
 def completed(config: Config) -> Config:

@@ -3,8 +3,8 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,18 @@ from semivox.runs.building import make_fabric, make_method, make_method_config
 from semivox.runs.folder import RunFolder, create_run, open_run, refuse_run
 from semivox.training.assembly import Draft, draft_run, refuse_few_unlabelled, resolve_stages
 from semivox.training.loop import Loop, Row
+from semivox.training.provenance import changes_since, circumstances
+from semivox.training.ranks import together
 from semivox.training.relabelling import Relabelling
 from semivox.training.request import Request
-from semivox.training.resuming import contents, notes_on, refuse_other_config, refuse_other_contents, reopen
+from semivox.training.resuming import (
+    contents,
+    notes_on,
+    refuse_other_config,
+    refuse_other_contents,
+    refuse_other_precision,
+    reopen,
+)
 from semivox.types import Stage
 
 
@@ -88,36 +97,51 @@ def train(
     deadline = math.inf if seconds is None else time.monotonic() + seconds
     request = Request(data, method, split, config, settings, unlabelled, cache, device)
     goes_on = resume and (output / "run.json").exists()
-    if goes_on:
-        run = open_run(output)
-        refuse_other_config(run, request)
-        draft = Draft(run, *reopen(run, request), notes_on(run))
-    else:
-        refuse_run(output)
-        draft = draft_run(request, output)
+    with together():  # no process makes the run before all have seen that it is not there
+        draft = _reopened(output, request) if goes_on else _drafted(output, request)
     fabric = make_fabric(draft.run.config, device)
-    fabric.barrier()  # no process makes the run before all have seen that it is not there
     run = fabric.broadcast(draft.run)  # plans differ where GPUs differ in free memory
     draft = draft._replace(run=run)
-    stages = resolve_stages(run.config, make_method_config(run.config))
-    refuse_few_unlabelled(run.config, stages, draft.lists)
-    first = make_method(run.config, run.facts, stage=stages[0].name)  # before preparing: its config may be refused
     speaks = fabric.is_global_zero
-    _say(draft.notes, on_note if speaks else None)
-    with locked_folder(output, doing="trained into") if speaks else nullcontext():
-        if speaks:
-            remove_unfinished(output, age=-1)  # the run is locked: they are of killed processes
-        if speaks and not goes_on:
-            refuse_run(output)  # again: another process may have made one since
-        cases = _prepared(draft, request.cache_folder, on_prepared if speaks else None)
-        if goes_on:
-            refuse_other_contents(run, cases)
-        elif speaks:
-            draft = draft._replace(run=_written(draft, cases))
-        fabric.barrier()
-        loop = _make_loop(fabric, first, draft, stages, cases, deadline=deadline, on_row=on_row)
-        finished = loop.train()
+    with ExitStack() as held:
+        with together():
+            stages = resolve_stages(run.config, make_method_config(run.config))
+            refuse_few_unlabelled(run.config, stages, draft.lists)
+            first = make_method(run.config, run.facts, stage=stages[0].name)  # its config may be refused
+            _say(draft.notes, on_note if speaks else None)
+            if speaks:
+                held.enter_context(locked_folder(output, doing="trained into"))
+                remove_unfinished(output, age=-1)  # the run is locked: they are of killed processes
+                if not goes_on:
+                    refuse_run(output)  # again: another process may have made one since
+        cases = _prepared_in_turn(fabric, draft, request.cache_folder, on_prepared)
+        with together():
+            if goes_on:
+                refuse_other_contents(run, cases)
+            elif speaks:
+                draft = draft._replace(run=_written(draft, cases))
+        with together():
+            loop = _make_loop(fabric, first, draft, stages, cases, deadline=deadline, on_row=on_row)
+            state = loop.rewind()
+        finished = loop.train(state)
     return Outcome(output, finished, interrupted=loop.interrupted.is_set(), rank=fabric.global_rank)
+
+
+def _drafted(output: Path, request: Request) -> Draft:
+    """Return a new run, which says where it is trained."""
+    refuse_run(output)
+    draft = draft_run(request, output)
+    run = draft.run
+    return draft._replace(run=replace(run, facts={**run.facts, **circumstances(run.config, request.device)}))
+
+
+def _reopened(output: Path, request: Request) -> Draft:
+    """Return a run that goes on, with a note on everything that is no longer as it was."""
+    run = open_run(output)
+    refuse_other_config(run, request)
+    now = circumstances(run.config, request.device)
+    refuse_other_precision(run, now["precision"])
+    return Draft(run, *reopen(run, request), (*notes_on(run), *changes_since(run, now)))
 
 
 def prepare(
@@ -195,6 +219,18 @@ def _prepared(
 ) -> dict[str, PreparedCase]:
     recipe, needs = Recipe.from_json(draft.run.facts["recipe"]), _needs(draft.run.config)
     return prepare_dataset(draft.dataset, draft.lists, recipe, cache, targets=needs, progress=on_prepared)
+
+
+def _prepared_in_turn(
+    fabric: Fabric, draft: Draft, cache: Path, on_prepared: Callable[[str, int, int], None] | None
+) -> dict[str, PreparedCase]:
+    """Return the prepared cases; one process of each machine makes them, the others then find them made."""
+    cases: dict[str, PreparedCase] = {}
+    for turn in (True, False):
+        with together():
+            if (fabric.local_rank == 0) == turn:
+                cases = _prepared(draft, cache, on_prepared if fabric.is_global_zero else None)
+    return cases
 
 
 def _written(draft: Draft, cases: Mapping[str, PreparedCase]) -> RunFolder:
