@@ -49,7 +49,7 @@ def refuse_other_config(run: RunFolder, request: Request) -> None:
     given = request.given_for(name)
     layers = [("run", run.config.model_dump()), (request.config or "config", given), ("--set", request.values)]
     now, _ = resolve_config(layers)
-    known = flatten(run.config.model_dump(mode="json"))
+    known = flatten(completed(run.config).model_dump(mode="json"))  # fields that came since have their defaults
     for key, value in flatten(completed(now).model_dump(mode="json")).items():
         _refuse(run, key, known.get(key), value)
 
