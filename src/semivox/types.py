@@ -170,7 +170,8 @@ class Terms:
 
     Attributes:
         losses: scalar tensors by name; the loop sums, logs and back-propagates exactly these.
-        shown: scalars that are only logged.
+        shown: scalars that are only logged; ``TERM_ramp`` is the part of its weight, in (0, 1], that the loss TERM has
+            by the time in training alone: divided by it, curves show what the term itself does.
     """
 
     losses: dict[str, Tensor]

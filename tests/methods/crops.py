@@ -94,9 +94,11 @@ def stage_batch(stage: Stage, **options: Any) -> Batch:
     return batch
 
 
-def toy_progress(step: int = 5, *, stage: str = "train", seed: int = 0, logged: bool = True) -> Progress:
-    """Return a place in a stage of ten steps; step 5 is its middle."""
-    return Progress(stage=stage, step=step, steps=STEPS, total_step=step, seed=seed, logged=logged)
+def toy_progress(
+    step: int = 5, *, stage: str = "train", seed: int = 0, logged: bool = True, steps: int = STEPS
+) -> Progress:
+    """Return a place in a stage, by default one of ten steps; step 5 is its middle."""
+    return Progress(stage=stage, step=step, steps=steps, total_step=step, seed=seed, logged=logged)
 
 
 def run_forward(method: Method, batch: Batch, progress: Progress) -> Terms:

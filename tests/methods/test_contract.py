@@ -121,6 +121,19 @@ def test_a_step_that_is_not_logged_shows_nothing_and_loses_the_same(name, stage,
     assert_same(quiet.losses, logged.losses)
 
 
+@pytest.mark.parametrize(("name", "stage", "dims"), CASES)
+def test_a_term_over_its_ramp_is_alike_early_and_late_in_a_training(name, stage, dims):
+    """The draws of a step do not depend on how many follow, so little but a ramp may: a report divides by it."""
+    method, batch = warmed(name, stage, dims), stage_batch(stage, dims=dims, seed=9)
+    places = [toy_progress(stage=stage.name, steps=steps) for steps in (6, 20)]
+    late, early = (run_forward(copy.deepcopy(method), batch, place) for place in places)  # a forward may fill a bank
+    assert late.losses.keys() == early.losses.keys()
+    for term in late.losses:
+        one, other = (float(t.losses[term].detach() / t.shown.get(f"{term}_ramp", 1)) for t in (late, early))
+        assert one != 0, term
+        assert other == pytest.approx(one, rel=0.5), term  # by a ramp 14 times as much; a filter by time does less
+
+
 @pytest.mark.parametrize(("name", "stage", "dims"), UNLABELLED)
 def test_other_unlabelled_volumes_give_another_gradient(name, stage, dims):
     method = warmed(name, stage, dims)

@@ -2,7 +2,7 @@
 
 import re
 
-from semivox.reporting.curves import draw_collapse, draw_losses
+from semivox.reporting.curves import draw_collapse, draw_losses, has_ramps
 
 LOSSES = [
     {"step": n % 300, "stage": f"stage_{n // 300}", "total": 1 / (n + 1), "losses": {"supervised": 0.5}}
@@ -67,3 +67,17 @@ def test_names_with_dollars_and_backslashes_are_shown_as_they_are():
         assert svg.count(f">{name}<") == 2, "in the title and in the legend"
     assert ">10<" in svg, "the ticks of a logarithmic scale are no formulas, either"
     assert "mathdefault" not in svg
+
+
+def test_ramped_terms_have_a_second_panel_without_their_ramps():
+    ramped = [{"step": n, "stage": "train", "total": 1 + 2.0**n, "losses": {"supervised": 1.0, "consistency": 2.0**n},
+               "shown": {"consistency_ramp": 2.0**n / 1024}} for n in range(10)]  # fmt: skip
+    svg = draw_losses({"teacher": [ramped], "supervised": [LOSSES]})
+    assert svg.count(">teacher<") == svg.count(">teacher, without ramps<") == 1
+    assert "supervised, without ramps" not in svg
+    assert ">1000<" in svg, "without ramps the total is 1 + 1024 at every step; as it was summed it ends at 513"
+    old = draw_losses({"teacher": [[row | {"shown": {}} for row in ramped]]})
+    assert "without ramps" not in old
+    assert ">1000<" not in old
+    assert has_ramps(ramped)
+    assert not has_ramps(LOSSES)

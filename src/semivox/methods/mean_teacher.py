@@ -51,14 +51,16 @@ class MeanTeacher(Method):
     def forward(self, batch: Batch, progress: Progress) -> Terms:
         """Return the supervised loss and, where there are unlabelled crops, the consistency."""
         view = self.augment(batch, progress)
-        losses = {"supervised": dice_ce(self.student(view.image_l), view.label_l, view.valid_l)}
+        terms = Terms({"supervised": dice_ce(self.student(view.image_l), view.label_l, view.valid_l)})
         if view.image_u is not None:
             p_u = self.student(view.image_u).softmax(1)
             with torch.no_grad():
                 p_teacher = self.teacher(self._noisy(view.image_u, progress)).softmax(1)
-            weight = self.config.weight * sigmoid_rampup(progress.fraction)
-            losses["consistency"] = weight * masked_mse(p_u, p_teacher, view.valid_u)
-        return Terms(losses)
+            ramp = sigmoid_rampup(progress.fraction)
+            terms.losses["consistency"] = self.config.weight * ramp * masked_mse(p_u, p_teacher, view.valid_u)
+            if progress.logged:
+                terms.shown["consistency_ramp"] = torch.tensor(ramp)
+        return terms
 
     def _noisy(self, image: Tensor, progress: Progress) -> Tensor:
         noise = self.config.noise

@@ -141,8 +141,10 @@ class PixelContrast(Method):
         weight = WEIGHTS[config.framework] if config.weight is None else config.weight
         # Draw by draw, all classes in turn: where the queue is short, each class keeps its part of it.
         rows = (x.transpose(0, 1).flatten(0, 1) for x in (z_1, z_2, pixels, found[:, None].expand_as(pixels)))
-        terms.losses["contrast"] = weight * sigmoid_rampup(progress.fraction) * self._framework_loss(*rows)
+        ramp = sigmoid_rampup(progress.fraction)
+        terms.losses["contrast"] = weight * ramp * self._framework_loss(*rows)
         if progress.logged:
+            terms.shown["contrast_ramp"] = torch.tensor(ramp)
             self._show(terms, z_1, found)
         return terms
 

@@ -210,6 +210,8 @@ class SimCVD(Method):
         terms.losses["distillation"] = others * config.weight_distillation * distillation
         terms.losses["consistency"] = ramp * config.weight_consistency * difference  # Eq. 5
         if progress.logged:
+            ramps = {"contrast": others, "distillation": others, "consistency": ramp}
+            terms.shown |= {f"{name}_ramp": torch.tensor(value) for name, value in ramps.items()}
             for name, vectors in (("slice", h_s.flatten(0, 1)), ("bottleneck", v_s[positions])):
                 terms.shown |= {f"{name}_variance": mean_variance(vectors), f"{name}_rank": effective_rank(vectors)}
 

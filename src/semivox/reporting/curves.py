@@ -25,24 +25,37 @@ COLLAPSE = {
 
 
 def draw_losses(logs: Mapping[str, Sequence[Log]]) -> str:
-    """Return an SVG with a panel per group: the total and each loss term against the step.
+    """Return an SVG with a panel per group: the total and each loss term against the step, as they were summed.
+
+    A group whose terms are ramped has a second panel, in which each of them is divided by its ramp.
 
     Args:
         logs: per group, the log of each run.
     """
-    columns = min(2, len(logs))
-    lines = -(-len(logs) // columns)
+    panels: list[tuple[str, Sequence[Log], list[dict[str, list[float]]]]] = []
+    for group, runs in logs.items():
+        summed = [_series(log, "losses") for log in runs]
+        totals = [{"total": [_number(line.get("total")) for line in log]} for log in runs]
+        panels.append((group, runs, [total | terms for total, terms in zip(totals, summed, strict=True)]))
+        if any(has_ramps(log) for log in runs):
+            panels.append((f"{group}, without ramps", runs, [_without_ramps(log) for log in runs]))
+    columns = min(2, len(panels))
+    lines = -(-len(panels) // columns)
     figure = new_figure(9.6, 2.7 * lines)
-    panels = figure.subplots(lines, columns, squeeze=False).ravel()
+    axes = figure.subplots(lines, columns, squeeze=False).ravel()
     colours = {"total": INK} | _colours(_names(logs, "losses"))
-    for panel, (group, runs) in zip(panels, logs.items(), strict=False):
-        curves = [{"total": [_number(line.get("total")) for line in log]} | _series(log, "losses") for log in runs]
+    for panel, (title, runs, curves) in zip(axes, panels, strict=False):
         _draw_runs(panel, runs, curves, colours)
-        panel.set_title(group, loc="left", fontsize=10, color=INK)
+        panel.set_title(title, loc="left", fontsize=10, color=INK)
         panel.set_ylabel("loss")
-    for panel in panels[len(logs) :]:
+    for panel in axes[len(panels) :]:
         panel.set_axis_off()
     return svg(figure)
+
+
+def has_ramps(log: Log) -> bool:
+    """Return whether a log tells by what the time in training weakened its terms."""
+    return any(_ramps(line) for line in log)
 
 
 def draw_collapse(logs: Mapping[str, Sequence[Log]]) -> str:
@@ -108,6 +121,19 @@ def _names(logs: Mapping[str, Sequence[Log]], key: str) -> list[str]:
 def _series(log: Log, key: str) -> dict[str, list[float]]:
     """Return the values under "losses" or "shown" by name, a number per line of the log."""
     return {name: [_number(_of(line, key).get(name)) for line in log] for name in _names({"": [log]}, key)}
+
+
+def _ramps(line: Mapping[str, Any]) -> dict[str, float]:
+    """Return the ramp of each loss term of a line of the log that has one: ``consistency_ramp`` of ``consistency``."""
+    shown = {term: _number(_of(line, "shown").get(f"{term}_ramp")) for term in _of(line, "losses")}
+    return {term: ramp for term, ramp in shown.items() if ramp > 0}
+
+
+def _without_ramps(log: Log) -> dict[str, list[float]]:
+    """Return the terms by name, each over its ramp, and their total."""
+    lines = [{t: _number(loss) / _ramps(line).get(t, 1) for t, loss in _of(line, "losses").items()} for line in log]
+    undone: Log = [{"losses": terms} for terms in lines]
+    return {"total": [sum(terms.values()) for terms in lines]} | _series(undone, "losses")
 
 
 def _kind(name: str) -> str:
