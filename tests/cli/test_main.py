@@ -17,23 +17,6 @@ TINY = ["--set", "steps=2", "--set", "patch=[16,16,8]", "--set", "net.filters=2"
         "--set", "batch_labelled=1", "--set", "batch_unlabelled=1", "--device", "cpu"]  # fmt: skip
 
 
-@pytest.fixture
-def semivox(monkeypatch, capsys, tmp_path):
-    """Return a function that runs a command line in an empty working folder: (exit code, standard output, error)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SEMIVOX_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(sys, "path", list(sys.path))
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["semivox", *words])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        return stopped.value.code, *capsys.readouterr()
-
-    return run
-
-
 def test_one_chain_goes_from_a_folder_of_scans_to_a_report(semivox, tmp_path):
     data = str(write_toy_dataset(tmp_path / "data", cases=6, unlabelled=2))
     assert semivox("check", data) == (0, "0 errors, 0 warnings\n", "")

@@ -177,7 +177,7 @@ def test_a_file_with_too_few_channels_is_found(tmp_path):
 
 
 def test_a_channel_that_the_description_does_not_name_is_found(folder):
-    nib.save(nib.Nifti1Image(np.ones(SHAPE, np.uint8), np.eye(4)), image(folder, 2, 1))
+    nib.save(nib.Nifti1Image(np.arange(120, dtype=np.uint8).reshape(SHAPE), np.eye(4)), image(folder, 2, 1))
     assert only_fault(folder).what == "its name is that of one more channel of 'case_02'"
 
 

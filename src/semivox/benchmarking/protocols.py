@@ -44,7 +44,8 @@ from pydantic_core import PydanticCustomError
 from semivox.config.keys import validated
 from semivox.config.toml import nest
 from semivox.data.dataset import Dataset
-from semivox.data.splitting import Split, make_split, patient_of
+from semivox.data.patients import patient_of
+from semivox.data.splitting import Split, make_split
 from semivox.errors import ConfigError, nearest
 
 Names = tuple[str, ...]

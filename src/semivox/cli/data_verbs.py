@@ -18,6 +18,7 @@ from semivox.cli.arguments import (
     file_option,
     number_or_names,
 )
+from semivox.errors import ConfigError
 
 
 def check(
@@ -50,10 +51,17 @@ def split(
 ) -> None:
     """Say which cases are labelled, unlabelled and held out."""
     from semivox.data.dataset import read_dataset
+    from semivox.data.leaks import split_leaks
     from semivox.data.splitting import make_split, write_split
 
+    if output.exists():
+        raise ConfigError(
+            f"{output} is there already, and what was trained by it would not fit another split: name a new file "
+            "with -o, or remove it"
+        )
+    dataset = read_dataset(data)
     lists = make_split(
-        read_dataset(data),
+        dataset,
         labelled=number_or_names("--labelled", labelled, labelled_list),
         held_out=number_or_names("--held-out", held_out, held_out_list) or 0,
         patients=patients,
@@ -62,6 +70,8 @@ def split(
     write_split(lists, output)
     counts = f"{len(lists.labelled)} labelled, {len(lists.unlabelled)} unlabelled, {len(lists.held_out)} held out"
     print(f"{counts}: {output}")
+    for leak in split_leaks(lists, dataset):
+        print(leak)
 
 
 def plan(

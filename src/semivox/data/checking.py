@@ -5,6 +5,7 @@ raises becomes a fault of its case.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,16 +14,17 @@ import numpy as np
 from semivox.data.dataset import Case, Dataset, case_name, expected_files, read_with_faults
 from semivox.data.faults import Fault
 from semivox.data.formats import ENDINGS, bare_name, ending
+from semivox.data.leaks import TESTS, leak_faults
+from semivox.data.likeness import Likeness, likeness
 from semivox.data.splitting import Split, split_faults
+from semivox.data.values import floats, label_faults, value_faults
 from semivox.data.volume import (
     Grid,
-    Volume,
     content_hash,
     direction,
     disagreements,
     has_palette,
     is_lossy,
-    not_whole,
     read_file,
     read_header,
 )
@@ -33,6 +35,9 @@ G = TypeVar("G", bound=Grid)
 
 SKEW = 0.01
 """Two voxel axes whose cosine is above this (0.6 degrees off square) are far from orthogonal."""
+
+FINEST, COARSEST = 0.01, 50.0
+"""Bounds in mm of what a scan's spacing can be; outside, the header has another unit, or it is broken."""
 
 _RESAMPLE = "resample it onto the image's grid, or correct its header"
 
@@ -68,23 +73,28 @@ def check_dataset(
 def _scan_faults(
     dataset: Dataset, split: Split | None, progress: Callable[[str, int, int], None] | None
 ) -> list[Fault]:
-    """Return the faults of every scan, and of scans that are there twice."""
+    """Return the faults of every scan, of scans that are there twice, and of patients on the two sides of a split."""
     faults: list[Fault] = []
     copies: dict[str, list[tuple[str, bool]]] = {}  # content hash -> (name, held out) of each scan that has it
+    likenesses: dict[str, Likeness] = {}
     held_out = split.held_out if split is not None else ()
     cases = [(case, case.name, case.name in held_out) for case in dataset.cases.values()]
-    cases += [(case, f"imagesTs/{case.name}", True) for case in dataset.tests.values()]
+    cases += [(case, f"{TESTS}{case.name}", True) for case in dataset.tests.values()]
     for done, (case, name, sealed) in enumerate(cases):
         if progress is not None:
             progress(name, done, len(cases))
         try:
-            found, content = _case_faults(case, dataset)
+            found, content, alike = _case_faults(case, dataset)
         except Exception as error:  # no scan, however strange, hides the faults of the others
-            found, content = [_broken(name, "cannot be checked", error)], None
+            found, content, alike = [_broken(name, "cannot be checked", error)], None, None
         faults += found
         if content is not None:
             copies.setdefault(content, []).append((name, sealed))
-    return faults + [fault for same in copies.values() for fault in _duplicates(same)]
+        if alike is not None:
+            likenesses[name] = alike
+    equal = [pair for same in copies.values() for pair in combinations([name for name, _ in same], 2)]
+    faults += [fault for same in copies.values() for fault in _duplicates(same)]
+    return faults + leak_faults(dataset, split, likenesses, copies=equal)
 
 
 def check_pool(dataset: Dataset, split: Split) -> list[Fault]:
@@ -97,29 +107,30 @@ def check_pool(dataset: Dataset, split: Split) -> list[Fault]:
         case = dataset.cases[name]
         images = _read_all(case.name, case.images, read_header, faults)
         faults += _name_faults(case, dataset) or _channel_faults(case, images, dataset)
-        faults += _grid_faults(case, images)
+        faults += _grid_faults(case, images, dataset)
         if name in split.labelled and case.label is not None:
             labels = _read_all(case.name, [case.label], read_header, faults)
             faults += _label_grid_faults(case, labels, images)
     return sorted(faults, key=lambda fault: fault.severity)
 
 
-def _case_faults(case: Case, dataset: Dataset) -> tuple[list[Fault], str | None]:
-    """Return a case's faults, and its content hash where its image can be read."""
+def _case_faults(case: Case, dataset: Dataset) -> tuple[list[Fault], str | None, Likeness | None]:
+    """Return a case's faults, and its content hash and likeness where its image can be read."""
     faults: list[Fault] = []
     images = _read_all(case.name, case.images, read_file, faults)
     faults += _name_faults(case, dataset) or _channel_faults(case, images, dataset)
-    faults += _grid_faults(case, images)
-    for image in images:
-        faults += _value_faults(case, image)
+    faults += _grid_faults(case, images, dataset)
+    arrays = [floats(image.array) for image in images]
+    faults += value_faults(case, images, arrays)
     if case.label is not None:
         labels = _read_all(case.name, [case.label], read_file, faults)
         faults += _label_grid_faults(case, labels, images)
         for label in labels:
-            faults += [] if is_lossy(label.path) else _label_faults(case, label, dataset)
+            faults += [] if is_lossy(label.path) else label_faults(case, label, dataset)
     whole = len(images) == len(case.images) and len({image.shape for image in images}) == 1
-    content = content_hash(np.concatenate([_floats(image.array) for image in images])) if whole else None
-    return faults, content
+    if not whole:
+        return faults, None, None
+    return faults, content_hash(np.concatenate(arrays)), likeness(arrays[0][0], images[0].affine)
 
 
 def _read_all(case: str, paths: Sequence[Path], read: Callable[[Path], G], faults: list[Fault]) -> list[G]:
@@ -170,8 +181,8 @@ def _channel_faults(case: Case, images: Sequence[Grid], dataset: Dataset) -> lis
     ]  # fmt: skip
 
 
-def _grid_faults(case: Case, images: Sequence[Grid]) -> list[Fault]:
-    """Return a fault for each way in which the channels' grids differ, and a warning where an affine is skewed."""
+def _grid_faults(case: Case, images: Sequence[Grid], dataset: Dataset) -> list[Fault]:
+    """Return a fault for impossible spacings and for each difference of the channels' grids; warn of skewed affines."""
     faults = []
     for image in images:
         name, first = image.path.name, images[0].path.name
@@ -179,6 +190,12 @@ def _grid_faults(case: Case, images: Sequence[Grid]) -> list[Fault]:
             Fault("error", case.name, f"{what} of {name} differs from that of {first}", found, expected, _RESAMPLE)
             for what, found, expected in disagreements(image, images[0])
         ]
+        if not dataset.spacing_is_nominal and not all(FINEST <= side <= COARSEST for side in image.spacing):
+            faults.append(
+                Fault("error", case.name, f"spacing in mm of {name}", str([round(side, 4) for side in image.spacing]),
+                      f"{FINEST} to {COARSEST} mm along every axis",
+                      "correct the header (are its units mm?), or say \"spacing_is_nominal\": true in dataset.json")
+            )  # fmt: skip
         skew = _skew(image)
         if skew > SKEW:
             faults.append(
@@ -203,53 +220,6 @@ def _label_grid_faults(case: Case, labels: Sequence[Grid], images: Sequence[Grid
         Fault("error", case.name, f"{what} of the label differs from the image's", found, expected, _RESAMPLE)
         for label in labels for image in images[:1] for what, found, expected in disagreements(label, image)
     ]  # fmt: skip
-
-
-def _value_faults(case: Case, image: Volume) -> list[Fault]:
-    broken = int((~np.isfinite(_floats(image.array))).sum())
-    if not broken:
-        return []
-    return [
-        Fault("error", case.name, f"{image.path.name} has values that are no numbers", f"{broken} NaN or inf",
-              "finite values in float32", "replace them, or export the scan anew")
-    ]  # fmt: skip
-
-
-def _floats(array: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):  # beyond float32 is inf, which is a fault of its own
-        return array.astype(np.float32)
-
-
-def _label_faults(case: Case, label: Volume, dataset: Dataset) -> list[Fault]:
-    """Return what is wrong with a label's values."""
-    name = label.path.name
-    if label.channels != 1:
-        return [
-            Fault("error", case.name, f"label {name} has channels", str(label.channels), "1",
-                  "store class indices, not one-hot")
-        ]  # fmt: skip
-    broken = not_whole(label.array)
-    if broken.size:
-        return [
-            Fault("error", case.name, f"label {name} is not of whole numbers",
-                  f"{broken.size} voxels such as {broken[0]:.6g}", "class indices",
-                  "resample labels by nearest neighbour")
-        ]  # fmt: skip
-    values = np.rint(np.unique(label.array)).astype(int).tolist()
-    known = {*dataset.label_values} | ({dataset.ignore} if dataset.ignore is not None else set())
-    faults = []
-    outside = [value for value in values if value not in known]
-    if known and outside:
-        faults.append(
-            Fault("error", case.name, f"label {name} has values that dataset.json does not name", f"{outside[:10]}",
-                  f"{sorted(known)}", "name them under 'labels', or correct the label")
-        )  # fmt: skip
-    if not {*values} - {0, dataset.ignore}:
-        faults.append(
-            Fault("warning", case.name, f"label {name} is empty", "background alone", "some foreground",
-                  "check that the case shows none, or remove the label: the scan then counts as unlabelled")
-        )  # fmt: skip
-    return faults
 
 
 def _stray_labels(dataset: Dataset) -> list[Fault]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -13,6 +12,7 @@ import numpy as np
 
 from semivox.data.dataset import Dataset
 from semivox.data.faults import Fault, sentences
+from semivox.data.patients import patient_of
 from semivox.data.volume import content_hash, read_image
 from semivox.errors import DatasetError, nearest
 from semivox.files import whole_file
@@ -111,33 +111,6 @@ def _groups(names: Sequence[str], patients: str | None, seed: int | None) -> dic
     if seed is not None:
         order = [order[index] for index in np.random.default_rng(seed).permutation(len(order))]
     return {patient: groups[patient] for patient in order}
-
-
-def patient_of(name: str, patients: str | None, *, unknown: str | None = None) -> str:
-    """Return the patient that a case belongs to: the case itself without a regular expression.
-
-    Args:
-        name: of the case.
-        patients: see `Split`.
-        unknown: returned where nothing matches: unlabelled scans may have any names.
-
-    Raises:
-        DatasetError: the expression is none, or does not match the name and `unknown` is None.
-    """
-    if patients is None:
-        return name
-    try:
-        match = re.search(patients, name)
-    except re.error as error:
-        raise DatasetError(f"patients '{patients}': found no regular expression ({error}); correct it") from None
-    if match is None and unknown is not None:
-        return unknown
-    if match is None:
-        raise DatasetError(
-            f"case '{name}': found no patient by '{patients}', expected a match in every case's name; "
-            "correct the expression or rename the case"
-        )
-    return str(match[1] if match.re.groups else match[0])
 
 
 def _chosen(wanted: int | Sequence[str], groups: list[list[str]], word: str) -> list[str]:

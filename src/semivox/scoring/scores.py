@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from semivox.data.splitting import patient_of
+from semivox.data.patients import patient_of
 from semivox.errors import DatasetError
 
 METRICS = ("dice", "jaccard", "hd95", "hd", "asd", "assd", "nsd")
