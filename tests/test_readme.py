@@ -9,13 +9,16 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 
 
 def test_the_python_runs_as_it_stands(tmp_path, monkeypatch, capsys):
-    (block,) = re.findall(r"^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 2
     monkeypatch.chdir(tmp_path)
-    exec(compile(block, "README.md", "exec"), {})
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names := {})
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [row[:2] for row in rows] == [["phantom_0004", "chamber"], ["phantom_0005", "chamber"]]
     assert all(0 <= float(dice) <= 1 and float(distance) >= 0 for *_, dice, distance in rows)
-    assert (tmp_path / "masks/phantom_0004.nii.gz").exists()
+    assert names["mask"].shape == names["image"].shape
+    assert (tmp_path / "mask.nii.gz").read_bytes() == (tmp_path / "masks/phantom_0004.nii.gz").read_bytes()
 
 
 def test_the_table_of_methods_has_every_method():

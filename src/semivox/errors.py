@@ -3,17 +3,20 @@
 A message says what is wrong, where (case, file, key), what was found, what was expected, and what to do.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class SemivoxError(Exception):
-    """Anything that semivox refuses; the command line prints its message on one line and exits with 2.
+    """Anything that semivox refuses; the command line prints its message and exits with `exit_code`.
 
     Attributes:
+        exit_code: 2 where the user can mend it.
         quiet: another process that trains along says it.
     """
 
+    exit_code = 2
     quiet = False
 
 
@@ -35,6 +38,27 @@ class UnknownMethodError(SemivoxError, LookupError):
 
 class RunError(SemivoxError, RuntimeError):
     """A run folder, a checkpoint or a run in progress that cannot go on."""
+
+
+class PredictionError(RunError):
+    """Scans that were passed over, since they could not be predicted; the masks of the others are written.
+
+    Attributes:
+        failures: what went wrong, by case.
+        masks: paths of the masks of all other cases, in the order of their names.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, failures: Mapping[str, str], masks: Sequence[Path]) -> None:
+        super().__init__(message)
+        self.failures, self.masks = dict(failures), list(masks)
+
+
+class TimeUpError(RunError):
+    """A time budget that is spent; the same call goes on behind the last checkpoint."""
+
+    exit_code = 3
 
 
 class MissingExtraError(SemivoxError, ImportError):

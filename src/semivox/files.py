@@ -9,7 +9,7 @@ import platform
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -168,3 +168,13 @@ def read_object(path: Path, *, advice: str, error: type[SemivoxError] = RunError
     if not isinstance(found, dict):
         raise error(f"{path} is damaged (found {type(found).__name__}), expected a JSON object; {advice}")
     return found
+
+
+def listed(paths: Path | str | Sequence[Path | str]) -> list[Path]:
+    """Return the paths that one path, or several, name; a string is one path."""
+    return [Path(paths)] if isinstance(paths, Path | str) else [Path(path) for path in paths]
+
+
+def if_given(path: Path | str | None) -> Path | None:
+    """Return what a path, or a string, names; None for None."""
+    return None if path is None else Path(path)

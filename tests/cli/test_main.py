@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import thresholding
 from semivox.cli import console
 from semivox.cli import main as cli
 from toys import write_toy_dataset
@@ -209,3 +210,21 @@ def test_what_a_queue_sends_before_the_first_step_is_told_as_ctrl_c_is(tmp_path)
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 130
     assert done.stderr.strip() == "semivox: stopped; the same command goes on where it was (train: with --resume)"
+
+
+def test_a_scan_that_fails_ends_in_a_list_and_exit_code_1_with_progress_in_plain_lines(semivox, tmp_path):
+    data = write_toy_dataset(tmp_path / "data", cases=3, unlabelled=1)
+    run = str(thresholding.write_run(tmp_path / "run", channels=("MR_0",), classes=("background", "blob_1")))
+    scan = data / "imagesTr" / "case_01_0000.nii.gz"
+    scan.write_bytes(scan.read_bytes()[:2000])
+    words = ["predict", run, str(data / "imagesTr"), "-o", "masks"]
+    code, out, err = semivox(*words)
+    assert (code, out) == (1, "")
+    assert err.splitlines()[0] == "predicted 0/3  case_00"
+    assert "predicted 3/3" in err.splitlines()
+    assert err.splitlines()[-2].startswith("semivox: 1 of 3 scans could not be predicted, 2 masks are there")
+    assert err.splitlines()[-1].startswith("  case_01: ")
+    assert Path("masks/failed.csv").read_text().splitlines()[1].startswith(f"case_01,{scan},")
+    write_toy_dataset(data, cases=3, unlabelled=1)
+    assert semivox(*words)[:2] == (0, "3 masks: masks\n")
+    assert not Path("masks/failed.csv").exists()

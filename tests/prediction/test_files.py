@@ -15,8 +15,8 @@ import thresholding
 from scans import save, values_of
 from semivox.data.phantom import write_phantom
 from semivox.data.volume import read_image
-from semivox.errors import ConfigError, DatasetError, GeometryError, RunError
-from semivox.prediction.files import Options, Predictor, entropy, largest_components, predict
+from semivox.errors import ConfigError, DatasetError, GeometryError, PredictionError, RunError
+from semivox.prediction.files import Options, Predictor, predict
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_masks_that_exist_are_skipped_and_made_anew_on_demand(run, scans, tmp_pa
     masks[1].unlink()
     seen = []
     assert predict([run], [scans], output=output, on_case=lambda *told: seen.append(told)) == masks
-    assert seen == [("a", 0, 2), ("b", 1, 2)]
+    assert seen == [("a", 0, 2), ("b", 1, 2), ("", 2, 2)]
     assert masks[0].stat().st_mtime_ns == times[0]
     assert masks[1].exists()
     predict([run], [scans], output=output, overwrite=True)
@@ -78,7 +78,7 @@ def test_one_run_is_kept_as_it_is_and_of_several_one_array_is_held(run, scans, t
         kept.append(weakref.ref(array := np.moveaxis(p, -1, 0).copy()))
         return array
 
-    monkeypatch.setattr(Predictor, "probabilities", probabilities)
+    monkeypatch.setattr("semivox.prediction.predictor.restore_probabilities", probabilities)
     for runs in ([run], [run] * 4):
         predict(runs, [scans / "a_0000.nii.gz"], output=tmp_path / str(len(runs)), probabilities=True)
     assert alive == [0, 0, 1, 1, 1]
@@ -90,18 +90,6 @@ def test_maps_that_are_asked_for_later_are_made_later(run, scans, tmp_path):
     predict([run], [scans], output=tmp_path / "masks")
     predict([run], [scans], output=tmp_path / "masks", uncertainty=True)
     assert (tmp_path / "masks" / "b_uncertainty.nii.gz").exists()
-
-
-def test_entropy_is_one_where_all_classes_are_equal_and_zero_where_one_is_certain():
-    p = np.array([[1 / 3, 1.0, 0.5], [1 / 3, 0.0, 0.5], [1 / 3, 0.0, 0.0]])[:, :, None, None]
-    assert_allclose(entropy(p).ravel(), [1, 0, np.log(2) / np.log(3)], atol=1e-9)
-    assert entropy(p.astype(np.float32)).dtype == np.float32
-
-
-def test_the_largest_component_of_every_class_stays():
-    mask = np.array([[1, 1, 0, 2], [0, 0, 1, 2], [2, 0, 0, 2]])[:, :, None]
-    kept = np.array([[1, 1, 0, 2], [0, 0, 0, 2], [0, 0, 0, 2]])[:, :, None]
-    assert_array_equal(largest_components(mask), kept)
 
 
 def test_an_islet_goes_with_largest_component_only(run, scans, tmp_path):
@@ -242,15 +230,16 @@ def test_masks_of_other_weights_or_options_never_mix(run, scans, tmp_path):
 
 def test_a_scan_with_other_channels_is_refused_before_anything_is_written(scans, tmp_path):
     run = thresholding.write_run(tmp_path / "run", channels=("T1", "T2"))
-    with pytest.raises(DatasetError, match=r"2 of 2 scans .* 'a' has 1 channels .*expected 2 \(T1, T2\)"):
+    with pytest.raises(DatasetError, match=r"2 of 2 scans .*'a': found 1 channels in .*expected 2 \(T1, T2\)"):
         predict([run], [scans], output=tmp_path / "masks")
     assert not (tmp_path / "masks").exists()
 
 
-def test_two_scans_of_one_name_are_refused(run, scans, tmp_path):
+def test_two_scans_of_one_name_are_passed_over(run, scans, tmp_path):
     save(np.ones((8, 8, 8), np.float32), tmp_path / "more" / "a.nii.gz")
-    with pytest.raises(DatasetError, match=r"'a' has 2 channels.*a name of its own"):
+    with pytest.raises(PredictionError, match=r"a: found 2 channels in .*a name of its own") as stopped:
         predict([run], [scans, tmp_path / "more"], output=tmp_path / "masks")
+    assert [mask.name for mask in stopped.value.masks] == ["b.nii.gz"]
 
 
 def test_a_folder_without_scans_is_refused(run, tmp_path):

@@ -25,10 +25,10 @@ from semivox.training.start import train
 
 
 def bench(
-    protocol_file: Path,
+    protocol_file: Path | str,
     *,
-    output: Path | None = None,
-    cache: Path | None = None,
+    output: Path | str | None = None,
+    cache: Path | str | None = None,
     device: str = "auto",
     on_job: Callable[[Job, int, int], None] | None = None,
     on_row: Callable[[Row, int], None] | None = None,
@@ -52,8 +52,8 @@ def bench(
         ConfigError: the protocol or the data folder cannot be used, or `output` holds runs of another protocol.
         KeyboardInterrupt: a signal stopped a training behind a checkpoint; the same call goes on.
     """
-    protocol = read_protocol(protocol_file)
-    output = output or Path("runs") / protocol_file.stem
+    protocol = read_protocol(Path(protocol_file))
+    output = Path(output) if output else Path("runs") / Path(protocol_file).stem
     data = find_data(protocol.data)
     dataset = read_dataset(data)
     jobs = jobs_of(protocol, output)
@@ -138,7 +138,7 @@ def _do(
     dataset: Dataset,
     split: Split,
     *,
-    cache: Path | None,
+    cache: Path | str | None,
     device: str,
     on_row: Callable[[Row, int], None] | None,
     on_note: Callable[[str], None] | None,

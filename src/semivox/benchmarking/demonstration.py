@@ -23,7 +23,7 @@ LABELLED, UNLABELLED, HELD_OUT = 4, 20, 12
 
 
 def demo(
-    output: Path,
+    output: Path | str,
     *,
     device: str = "auto",
     say: Callable[[str], None] = lambda text: None,
@@ -44,6 +44,7 @@ def demo(
         RunError: `output` holds something else already.
         KeyboardInterrupt: a signal stopped a training behind a checkpoint; the same call goes on.
     """
+    output = Path(output)
     data, split_file = output / "data", output / "split.json"
     if output.exists() and any(output.iterdir()) and not data.exists():
         raise RunError(f"{output} holds other files: name an empty or a new folder with -o")

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from semivox.cli.verbs import app
-from semivox.errors import SemivoxError, nearest
+from semivox.errors import PredictionError, SemivoxError, nearest
 
 INTERRUPTED = 130
 """What shells give for Ctrl-C, and typer for a KeyboardInterrupt."""
@@ -26,7 +26,7 @@ def main() -> None:
     except SemivoxError as error:
         if debug:
             raise
-        _fail("" if error.quiet else str(error))
+        _fail("" if error.quiet else error, code=error.exit_code)
     except OSError as error:
         if debug:
             raise
@@ -46,10 +46,13 @@ def _with_nearest(error: typer.TyperException) -> str:
     return text
 
 
-def _fail(message: str) -> None:
-    if message:
-        print(f"semivox: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
+def _fail(message: object, *, code: int = 2) -> None:
+    """Print what went wrong, on one line, or on one for each scan that failed, and exit."""
+    lines = [" ".join(line.split()) for line in str(message).splitlines()]
+    text = "\n  ".join(lines) if isinstance(message, PredictionError) else " ".join(lines)
+    if text:
+        print(f"semivox: {text}", file=sys.stderr)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

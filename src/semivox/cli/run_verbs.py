@@ -102,7 +102,7 @@ def predict(
     if not runs or not scans:
         found = "no run folder (with a run.json)" if not runs else "run folders alone"
         raise ConfigError(f"predict takes RUN... SCANS...; found {found} in {', '.join(map(str, paths))}")
-    with Console() as console:
+    with Console(every=3) as console:  # a scan may take minutes: each is named when its turn comes
         masks = run_predict(
             runs,
             scans,

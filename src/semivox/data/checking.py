@@ -16,7 +16,7 @@ from semivox.data.faults import Fault
 from semivox.data.formats import ENDINGS, bare_name, ending
 from semivox.data.leaks import TESTS, leak_faults
 from semivox.data.likeness import Likeness, likeness
-from semivox.data.splitting import Split, split_faults
+from semivox.data.splitting import Split, read_split, split_faults
 from semivox.data.values import floats, label_faults, value_faults
 from semivox.data.volume import (
     Grid,
@@ -43,10 +43,10 @@ _RESAMPLE = "resample it onto the image's grid, or correct its header"
 
 
 def check_dataset(
-    folder: Path,
+    folder: Path | str,
     *,
-    split: Split | None = None,
-    unlabelled: Path | None = None,
+    split: Split | Path | str | None = None,
+    unlabelled: Path | str | None = None,
     labelled: int | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> list[Fault]:
@@ -54,12 +54,13 @@ def check_dataset(
 
     Args:
         folder: see `read_dataset`.
-        split: if given, it is checked too, and a scan on both of its sides is an error.
+        split: lists of cases, or their file; if given, it is checked too, and a scan on both of its sides is an error.
         unlabelled: a further folder of scans without labels.
         labelled: how many labelled cases are wanted.
         progress: called with (case, cases done, cases).
     """
-    dataset, faults = read_with_faults(Path(folder), unlabelled=unlabelled)
+    dataset, faults = read_with_faults(folder, unlabelled=unlabelled)
+    split = read_split(split, dataset) if isinstance(split, Path | str) else split
     faults += _stray_labels(dataset)
     faults += split_faults(split, dataset) if split is not None else []
     if labelled is not None and len(dataset.labelled) < labelled:

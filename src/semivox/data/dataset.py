@@ -77,7 +77,7 @@ class Dataset:
         return found
 
 
-def read_dataset(folder: Path, *, unlabelled: Path | None = None) -> Dataset:
+def read_dataset(folder: Path | str, *, unlabelled: Path | str | None = None) -> Dataset:
     """Return the data set in a folder, by names alone: no image is opened.
 
     Args:
@@ -93,7 +93,7 @@ def read_dataset(folder: Path, *, unlabelled: Path | None = None) -> Dataset:
     return dataset
 
 
-def read_with_faults(folder: Path, *, unlabelled: Path | None = None) -> tuple[Dataset, list[Fault]]:
+def read_with_faults(folder: Path | str, *, unlabelled: Path | str | None = None) -> tuple[Dataset, list[Fault]]:
     """Return the data set as far as it can be known, and all that is wrong with dataset.json and the folders."""
     folder = Path(folder)
     description = read_description(folder)
@@ -107,7 +107,7 @@ def read_with_faults(folder: Path, *, unlabelled: Path | None = None) -> tuple[D
     return _dataset(folder, description, unlabelled), faults
 
 
-def _dataset(folder: Path, description: Description, unlabelled: Path | None) -> Dataset:
+def _dataset(folder: Path, description: Description, unlabelled: Path | str | None) -> Dataset:
     channels = max(len(description.channels), 1)
     cases = _cases(folder / "imagesTr", channels, folder / "labelsTr")
     _join(cases, folder / "imagesUn", channels)

@@ -24,7 +24,7 @@ SPACING = (1.25, 1.25, 2.5)
 
 
 def write_phantom(
-    folder: Path,
+    folder: Path | str,
     *,
     labelled: int = 4,
     unlabelled: int = 20,

@@ -130,7 +130,7 @@ def with_unlabelled(split: Split, dataset: Dataset) -> Split:
     return replace(split, unlabelled=tuple(sorted({*split.unlabelled, *new})))
 
 
-def training_split(dataset: Dataset, split: Path | Split | None) -> Split:
+def training_split(dataset: Dataset, split: Path | str | Split | None) -> Split:
     """Return the split that plan, prepare and train follow; without one, every label is used and the rest unlabelled.
 
     Held-out scans need not be there: training never opens them.
@@ -145,7 +145,7 @@ def training_split(dataset: Dataset, split: Path | Split | None) -> Split:
     return lists
 
 
-def read_split(path: Path, dataset: Dataset | None = None) -> Split:
+def read_split(path: Path | str, dataset: Dataset | None = None) -> Split:
     """Return a split from its file, or the first fold of nnU-Net's splits_final.json.
 
     Args:
@@ -185,7 +185,7 @@ def read_names(path: Path) -> list[str]:
     return names
 
 
-def _parsed(content: Any, path: Path) -> Split:
+def _parsed(content: Any, path: Path | str) -> Split:
     if not isinstance(content, dict) or not isinstance(content.get("labelled"), list):
         raise DatasetError(
             f"{path}: found no list 'labelled', expected a split with the keys {', '.join(_TYPES)} or nnU-Net's "
@@ -202,7 +202,7 @@ def _parsed(content: Any, path: Path) -> Split:
     return Split(labelled, unlabelled, held_out, patients, seed, hashes)
 
 
-def write_split(split: Split, path: Path) -> None:
+def write_split(split: Split, path: Path | str) -> None:
     """Write the split as JSON, whole or not at all.
 
     Raises:

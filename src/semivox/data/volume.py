@@ -16,6 +16,7 @@ import numpy as np
 from semivox.data.formats import ENDINGS, RawFile, bare_name, ending, mask_ending, read_raw, write_raw
 from semivox.data.pictures import PALETTE, is_lossy, is_picture
 from semivox.errors import DatasetError, GeometryError
+from semivox.files import listed
 
 __all__ = [
     "ENDINGS", "Grid", "Header", "Source", "Volume", "bare_name", "content_hash", "direction", "disagreements",
@@ -150,7 +151,7 @@ def _canonical(path: Path, raw: RawFile) -> tuple[np.ndarray, np.ndarray, tuple[
     return axes, affine, spacing
 
 
-def read_image(paths: Sequence[Path]) -> Volume:
+def read_image(paths: Path | str | Sequence[Path | str]) -> Volume:
     """Return a scan as float32 (C, X, Y, Z): one file per channel, or one file with all channels.
 
     Raises:
@@ -158,7 +159,7 @@ def read_image(paths: Sequence[Path]) -> Volume:
             channel.
         GeometryError: the channels do not lie on one grid.
     """
-    volumes = [read_file(path) for path in paths]
+    volumes = [read_file(path) for path in listed(paths)]
     for volume in volumes:
         if has_palette(volume):
             raise DatasetError(f"{volume.path}: found indices of a palette, expected intensities; convert it to RGB")
@@ -245,7 +246,7 @@ def _shown(numbers: np.ndarray) -> str:
     return str(np.round(numbers, 4).tolist())
 
 
-def write_mask(mask: np.ndarray, like: Volume, path: Path, *, values: Sequence[int] = ()) -> None:
+def write_mask(mask: np.ndarray, like: Volume, path: Path | str, *, values: Sequence[int] = ()) -> None:
     """Write a mask (X, Y, Z) of class values into the grid of the file that `like` came from, uint8 or wider if needed.
 
     Args:
@@ -261,7 +262,7 @@ def write_mask(mask: np.ndarray, like: Volume, path: Path, *, values: Sequence[i
     low, high = min(mask.min(initial=0), *values, 0), max(mask.max(initial=0), *values, 0)
     kinds = (np.iinfo(kind) for kind in (np.uint8, np.int16, np.int32))
     kind = next(kind.dtype for kind in kinds if kind.min <= low and high <= kind.max)
-    _write_back(mask.astype(kind, copy=False), like, path)
+    _write_back(mask.astype(kind, copy=False), like, Path(path))
 
 
 def write_maps(maps: np.ndarray, like: Volume, path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from semivox.config.toml import flatten
 from semivox.data.caching import default_cache
 from semivox.data.dataset import read_dataset
-from semivox.data.splitting import training_split
+from semivox.data.splitting import Split, training_split
 from semivox.errors import ConfigError
 from semivox.planning.capacity import ELSEWHERE, SHRINK, chosen_device, device_memory, free_disk, parse_memory, short_of
 from semivox.planning.costs import Device, Setup, cache_bytes, step_memory, step_seconds
@@ -93,15 +93,15 @@ class Plan:
 
 
 def plan_dataset(
-    data: Path,
+    data: Path | str,
     *,
-    split: Path | None = None,
+    split: Path | str | Split | None = None,
     method: str = "mean_teacher",
     memory: int | None = None,
-    unlabelled: Path | None = None,
+    unlabelled: Path | str | None = None,
     device: str = "auto",
     needs: frozenset[str] = frozenset(),
-    cache: Path | None = None,
+    cache: Path | str | None = None,
 ) -> Plan:
     """Return a plan for a data folder; see `make_plan`.
 
@@ -118,7 +118,7 @@ def plan_dataset(
         labelled=len(lists.labelled),
         unlabelled=len(lists.unlabelled),
         needs=needs,
-        disk=free_disk(cache or default_cache()),
+        disk=free_disk(Path(cache or default_cache())),
     )
 
 

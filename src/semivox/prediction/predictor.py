@@ -1,6 +1,6 @@
-"""The predictor: a trained run, ready for scans of any spacing."""
+"""The predictor: one trained run, or several that are averaged, ready for scans of any spacing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +8,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from semivox.data.dataset import case_name
 from semivox.data.preparation import prepare_image, restore_probabilities
 from semivox.data.recipe import Recipe
-from semivox.data.volume import Volume
-from semivox.errors import RunError
+from semivox.data.volume import Volume, read_image
+from semivox.errors import ConfigError, GeometryError, RunError
+from semivox.files import listed
 from semivox.ops.windows import slide
+from semivox.prediction.arrays import volume_of
+from semivox.prediction.maps import mask_of
 from semivox.runs.building import make_fabric, make_method, without_first_weights
 from semivox.runs.folder import RunFolder, open_run, read_checkpoint
+
+Scan = Volume | np.ndarray | Path | str | Sequence[Path | str]
+"""A volume, an array, or the file of a scan: several where each holds one channel."""
 
 
 @dataclass(frozen=True)
@@ -25,18 +32,25 @@ class Options:
         step_size: distance of neighbouring windows as a part of the patch, in (0, 1].
         mirror: average over mirrored windows.
         largest_component: keep the largest connected component of every class.
+
+    Raises:
+        GeometryError: a step size that leaves voxels without a prediction.
     """
 
     step_size: float | None = None
     mirror: bool | None = None
     largest_component: bool | None = None
 
+    def __post_init__(self) -> None:
+        if self.step_size is not None and not 0 < self.step_size <= 1:  # here, so that no scan is read in vain
+            raise GeometryError(f"step size {self.step_size}: expected a part of the patch above 0 and up to 1")
+
 
 class Predictor:
-    """A trained run, ready for scans.
+    """Trained runs, ready for scans; the attributes are those of the first.
 
     Args:
-        path: the run folder.
+        runs: a run folder, or several whose probabilities are averaged.
         device: "auto", "cpu" or "cuda".
 
     Attributes:
@@ -44,12 +58,18 @@ class Predictor:
         method: the trained method in evaluation mode; ``method.student.encode`` gives its representation.
         recipe: how scans are prepared.
         step, steps: optimiser steps that the weights have taken, and those of the whole run.
+        others: predictors of the further runs.
 
     Raises:
         RunError: no run, no checkpoint, or a damaged one.
+        ConfigError: no run is given, or several that do not segment the same classes of the same channels.
     """
 
-    def __init__(self, path: Path, *, device: str = "auto") -> None:
+    def __init__(self, runs: Path | str | Sequence[Path | str], *, device: str = "auto") -> None:
+        paths = listed(runs)
+        if not paths:
+            raise ConfigError("found no run to predict with, expected one at least: give the folder that train wrote")
+        path = paths[0]
         self.run: RunFolder = open_run(path)
         checkpoint = self.run.latest()
         if checkpoint is None:
@@ -65,18 +85,62 @@ class Predictor:
         self.steps = state.get("steps", self.step)
         method.load_state_dict(state["method"])
         self.method = method.to(self.fabric.device).eval()
+        self.others = tuple(Predictor(other, device=device) for other in paths[1:])
+        self._agree()
 
     @property
     def finished(self) -> bool:
         """Whether the weights are those of the run's end."""
         return self.step == self.steps
 
+    @property
+    def members(self) -> tuple["Predictor", ...]:
+        """One predictor for each run."""
+        return (self, *self.others)
+
+    def predict(
+        self,
+        scan: Scan,
+        *,
+        spacing: Sequence[float] | None = None,
+        case: str | None = None,
+        options: Options | None = None,
+    ) -> np.ndarray:
+        """Return the mask of a scan, (X, Y, Z), voxel by voxel; its values are those of the label files.
+
+        Args:
+            scan: a volume that `read_image` returned, a file (or one for each channel), or an array (X, Y, Z) or
+                (C, X, Y, Z) whose axes lead to the right, to the front and to the head. The mask of a file or a volume
+                has the axes of ``Volume.array``; `write_mask` brings it back to those of the file.
+            spacing: mm along the axes of an array; files and volumes have their own.
+            case: its name, where the run crops by named boxes; that of a file is known.
+            options: how windows are placed.
+
+        Raises:
+            DatasetError: a file cannot be read, or other channels than the run's.
+            GeometryError: an array without a spacing or of other axes.
+            RunError: the GPU has too little memory.
+        """
+        if isinstance(scan, np.ndarray):
+            scan = volume_of(scan, spacing)
+        elif not isinstance(scan, Volume):
+            files = listed(scan)
+            case = case or case_name(files[0], self.recipe.channels)
+            scan = read_image(files)
+        return self.mask(self.probabilities(scan, case=case, options=options), options)
+
+    def mask(self, probabilities: np.ndarray, options: Options | None = None) -> np.ndarray:
+        """Return the mask (X, Y, Z) that probabilities (K, X, Y, Z) make; its values are those of the label files."""
+        wanted = options.largest_component if options else None
+        largest = self.run.config.predict.largest_component if wanted is None else wanted
+        return mask_of(probabilities, self.recipe.label_values, largest_component=largest)
+
     def prepared(self, volume: Volume, *, case: str | None = None) -> torch.Tensor:
         """Return a scan as the method sees it: (C, *spatial) float32 at the run's spacing and intensities."""
         return torch.from_numpy(prepare_image(volume, self.recipe, case=case)[0])
 
     def probabilities(self, volume: Volume, *, case: str | None = None, options: Options | None = None) -> np.ndarray:
-        """Return class probabilities of a scan.
+        """Return class probabilities of a scan, the mean over all runs.
 
         Args:
             volume: a scan of any spacing, in closest-to-RAS+ orientation.
@@ -89,7 +153,13 @@ class Predictor:
         Raises:
             RunError: the GPU has too little memory.
         """
-        options = options or Options()
+        mean = self._of_one_run(volume, case, options or Options())
+        for other in self.others:
+            mean += other._of_one_run(volume, case, options or Options())
+        mean /= len(self.members)
+        return mean
+
+    def _of_one_run(self, volume: Volume, case: str | None, options: Options) -> np.ndarray:
         config = self.run.config
         image, geometry = prepare_image(volume, self.recipe, case=case)
         mirror = config.predict.mirror if options.mirror is None else options.mirror
@@ -106,6 +176,17 @@ class Predictor:
                 mirror=tuple(range(config.dims)) if mirror else (),
             )
         return restore_probabilities(found.numpy(), geometry)
+
+    def _agree(self) -> None:
+        """Refuse runs that do not segment the same classes of the same channels."""
+        first = self.run
+        for other in (member.run for member in self.others):
+            for key in ("channels", "classes"):
+                if other.facts[key] != first.facts[key]:
+                    raise ConfigError(
+                        f"runs {first.path} and {other.path} cannot be averaged: {key} are {first.facts[key]} and "
+                        f"{other.facts[key]}; predict them into two folders"
+                    )
 
     @contextmanager
     def _memory_error_told(self, case: str) -> Iterator[None]:

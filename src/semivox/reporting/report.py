@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import semivox
-from semivox.files import write_atomic
+from semivox.files import if_given, listed, write_atomic
 from semivox.reporting.curves import Log, draw_collapse, draw_losses
 from semivox.reporting.figures import PREDICTION, TRUTH, draw_cases
 from semivox.reporting.gallery import gallery, seed_text, without_folders
@@ -45,12 +45,12 @@ class RunDetails:
 
 
 def write_report(
-    scores: Sequence[Path],
-    output: Path,
+    scores: Path | str | Sequence[Path | str],
+    output: Path | str,
     *,
     control: str | None = "supervised",
     further_controls: Sequence[str] = (),
-    images: Path | None = None,
+    images: Path | str | None = None,
     title: str = "What did the unlabelled scans bring?",
 ) -> Path:
     """Write one HTML file that needs nothing else, and return its path.
@@ -69,7 +69,7 @@ def write_report(
         DatasetError: no scores, or a file that is no table of scores.
         RunError: the file cannot be written.
     """
-    groups = group_scores([read_scores(Path(path)) for path in scores])
+    groups = group_scores([read_scores(path) for path in listed(scores)])
     tables = tabulate(groups, control=control)
     by_name = {group.name: group for group in groups}
     ordered = [by_name[name] for name in tables.groups]
@@ -91,7 +91,7 @@ def write_report(
         losses_figure=draw_losses(known) if known else "",
         no_losses=[name for name in logs if name not in known],
         collapse_figure=draw_collapse(known),
-        pictures={group.name: list(gallery(group, tables.metrics[0], images)) for group in ordered},
+        pictures={group.name: list(gallery(group, tables.metrics[0], if_given(images))) for group in ordered},
         truth_colour=TRUTH,
         prediction_colour=PREDICTION,
         runs=[_run_details(run) for group in ordered for run in group.runs],

@@ -45,11 +45,11 @@ class Rules:
 
 
 def evaluate_masks(
-    masks: Path,
-    labels: Path,
-    output: Path,
+    masks: Path | str,
+    labels: Path | str,
+    output: Path | str,
     *,
-    cases: Split | Path | Sequence[str] | None = None,
+    cases: Split | Path | str | Sequence[str] | None = None,
     unit: str | None = None,
     tolerance: float = 2.0,
     hd95: str = "pooled",

@@ -28,7 +28,7 @@ class Request:
 
     data: Path
     method: str | None = None
-    split: Path | Split | None = None
+    split: Path | str | Split | None = None
     config: str | None = None
     settings: Sequence[str] | Mapping[str, Any] = ()
     unlabelled: Path | None = None

@@ -16,7 +16,7 @@ from semivox.data.preparation import PreparedCase, prepare_dataset
 from semivox.data.recipe import Recipe
 from semivox.data.splitting import Split, write_split
 from semivox.data.stream import Stream
-from semivox.files import locked_folder, remove_unfinished
+from semivox.files import if_given, locked_folder, remove_unfinished
 from semivox.methods import method_class, method_module
 from semivox.methods.base import Method
 from semivox.runs.building import make_fabric, make_method, make_method_config
@@ -56,17 +56,17 @@ class Outcome:
 
 
 def train(
-    data: Path,
+    data: Path | str,
     *,
-    output: Path,
+    output: Path | str,
     method: str | None = None,
-    split: Path | Split | None = None,
-    config: str | None = None,
+    split: Path | str | Split | None = None,
+    config: Path | str | None = None,
     settings: Sequence[str] | Mapping[str, Any] = (),
     resume: bool = False,
     seconds: float | None = None,
-    unlabelled: Path | None = None,
-    cache: Path | None = None,
+    unlabelled: Path | str | None = None,
+    cache: Path | str | None = None,
     device: str = "auto",
     on_row: Callable[[Row, int], None] | None = None,
     on_prepared: Callable[[str, int, int], None] | None = None,
@@ -95,7 +95,8 @@ def train(
         DatasetError, ConfigError, UnknownMethodError, GeometryError, RunError: with what to do.
     """
     deadline = math.inf if seconds is None else time.monotonic() + seconds
-    request = Request(data, method, split, config, settings, unlabelled, cache, device)
+    output = Path(output)
+    request = _request(data, method, split, config, settings, unlabelled, cache, device)
     goes_on = resume and (output / "run.json").exists()
     with together():  # no process makes the run before all have seen that it is not there
         draft = _reopened(output, request) if goes_on else _drafted(output, request)
@@ -145,14 +146,14 @@ def _reopened(output: Path, request: Request) -> Draft:
 
 
 def prepare(
-    data: Path,
+    data: Path | str,
     *,
     method: str | None = None,
-    split: Path | Split | None = None,
-    config: str | None = None,
+    split: Path | str | Split | None = None,
+    config: Path | str | None = None,
     settings: Sequence[str] | Mapping[str, Any] = (),
-    unlabelled: Path | None = None,
-    cache: Path | None = None,
+    unlabelled: Path | str | None = None,
+    cache: Path | str | None = None,
     on_prepared: Callable[[str, int, int], None] | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> tuple[Path, int]:
@@ -161,7 +162,7 @@ def prepare(
     Returns:
         The cache folder and its size in bytes.
     """
-    request = Request(data, method, split, config, settings, unlabelled, cache)
+    request = _request(data, method, split, config, settings, unlabelled, cache)
     draft = draft_run(request, Path())
     _say(draft.notes, on_note)
     _prepared(draft, request.cache_folder, on_prepared)
@@ -202,6 +203,20 @@ def make_stream(
         pseudo=relabelling.labels(stage) if relabelling else None,
         pin=pin,
     )
+
+
+def _request(
+    data: Path | str,
+    method: str | None,
+    split: Path | str | Split | None,
+    config: Path | str | None,
+    settings: Sequence[str] | Mapping[str, Any],
+    unlabelled: Path | str | None,
+    cache: Path | str | None,
+    device: str = "auto",
+) -> Request:
+    name = None if config is None else str(config)
+    return Request(Path(data), method, split, name, settings, if_given(unlabelled), if_given(cache), device)
 
 
 def _say(notes: Sequence[str], on_note: Callable[[str], None] | None) -> None:

@@ -1,0 +1,108 @@
+"""The record beside masks, prediction.json: which weights and options made them, of which scans."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from semivox.data.splitting import read_split
+from semivox.errors import ConfigError, RunError
+from semivox.files import file_digest, read_object, write_atomic
+from semivox.prediction.predictor import Options, Predictor
+
+NAME = "prediction.json"
+
+
+def make_record(
+    predictors: Sequence[Predictor], found: Mapping[str, tuple[Path, ...]], options: Options | None
+) -> dict[str, Any]:
+    """Return what prediction.json says: all that tells where masks come from."""
+    first = predictors[0].run
+    return {
+        "run": [str(p.run.path.resolve()) for p in predictors],
+        "method": first.facts["method"],
+        "group": first.config.label or first.facts["method"],
+        "seed": first.config.seed,
+        "split": first.facts["split"],
+        "patients": read_split(first.split_file).patients,
+        "weights": [file_digest(p.checkpoint) for p in predictors],
+        "step": [p.step for p in predictors],
+        "steps": [p.steps for p in predictors],
+        "finished": all(p.finished for p in predictors),
+        "options": vars(options or Options()),
+        "images": {case: [str(path.resolve()) for path in files] for case, files in found.items()},
+        "command": " ".join(["semivox", *sys.argv[1:]]),
+        "train_command": first.facts["command"],
+        "config": first.config.model_dump(mode="json"),
+        "versions": first.facts["versions"],
+    }
+
+
+def write_record(targets: Mapping[str, Path], output: Path, record: dict[str, Any], *, overwrite: bool) -> None:
+    """Write prediction.json; what it said of further masks of the same weights and options is kept.
+
+    With `overwrite`, the masks that will be made anew go first: one that a stop or a failure left behind would stand
+    under weights that did not make it.
+
+    Raises:
+        ConfigError: masks of other weights or options would stay beside the new ones, under one record.
+        RunError: the record that is there cannot be read, or the folder cannot be written.
+    """
+    file = output / NAME
+    before = _read_record(file)
+    images = before["images"] | record["images"]
+    foreign = [path for case, path in targets.items() if case not in before["images"] and path.exists()]
+    if foreign and not overwrite:
+        raise ConfigError(
+            f"{foreign[0]} was not made by `semivox predict`, or {file.name} was lost: name another folder with -o, or "
+            "replace it with --overwrite"
+        )
+    if any(before.get(key, record[key]) != record[key] for key in ("weights", "options")):
+        if not overwrite or images.keys() != record["images"].keys():
+            raise ConfigError(
+                f"{output} holds masks of other weights or options: name another folder with -o, or make the same "
+                "scans' masks anew with --overwrite"
+            )
+        images = record["images"]
+    _write(record | {"images": images}, file)
+    if overwrite:
+        for path in targets.values():
+            path.unlink(missing_ok=True)
+
+
+def drop_from_record(cases: Sequence[str], output: Path) -> None:
+    """Take cases without a mask out of prediction.json; a record of nothing goes.
+
+    Raises:
+        RunError: the record cannot be read or written.
+    """
+    if not cases:
+        return
+    file = output / NAME
+    record = _read_record(file)
+    record["images"] = {case: files for case, files in record["images"].items() if case not in cases}
+    if record["images"]:
+        _write(record, file)
+    else:
+        file.unlink(missing_ok=True)
+
+
+def _write(record: Mapping[str, Any], file: Path) -> None:
+    write_atomic(file, lambda handle: handle.write(json.dumps(record, indent=1).encode()))
+
+
+def _read_record(file: Path) -> dict[str, Any]:
+    """Return what prediction.json says, after making its folder; without the file, that there are no masks."""
+    hint = "remove it with its masks, or name another folder with -o"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot use {file.parent} for masks ({error.strerror}): name another folder with -o") from error
+    try:
+        found = read_object(file, advice=hint)
+    except FileNotFoundError:
+        return {"images": {}}
+    if not isinstance(found.get("images"), dict) or not {"weights", "options"} <= found.keys():
+        raise RunError(f"{file}: found no record of `semivox predict`, expected images, weights and options: {hint}")
+    return found
