@@ -3,7 +3,9 @@
 A picture's axes are its rows, its columns and one slice, with spacing 1 and no orientation: a net sees it upright.
 """
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,14 @@ import nibabel as nib
 import numpy as np
 import SimpleITK
 
-from semivox.data import pictures
+from semivox.data import nifti, payload, pictures
 from semivox.data.pictures import is_picture
+from semivox.data.sizes import refuse_size
 from semivox.errors import DatasetError
 from semivox.files import whole_file
 
-ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", *pictures.ENDINGS)
-"""The file endings that are read, in lower case; of pictures, .png alone is written."""
+ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", *pictures.ENDINGS)
+"""The file endings that are read, in lower case; of pictures, .png alone is written, of .nhdr and .mhd neither."""
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -43,6 +46,10 @@ class RawFile:
     array: np.ndarray | None = None
 
 
+_Look = tuple[RawFile, int, Callable[[], np.ndarray]]
+"""What a file's header says, the bytes of one stored value, and what reads all of them, in any shape."""
+
+
 def ending(path: Path) -> str:
     """Return the file's ending out of `ENDINGS`, or an empty string."""
     name = Path(path).name.lower()
@@ -57,24 +64,27 @@ def bare_name(path: Path) -> str:
 
 
 def mask_ending(path: Path) -> str:
-    """Return the ending of a scan's mask: the scan's own, and .png for any picture."""
-    return ".png" if is_picture(path) else ending(path)
+    """Return the ending of a scan's mask: the scan's own, .png for any picture, .mha for .mhd and .nrrd for .nhdr."""
+    return ".png" if is_picture(path) else payload.ENDINGS.get(ending(path), ending(path))
 
 
 def read_raw(path: Path, *, pixels: bool = True) -> RawFile:
-    """Return a file's geometry and, with `pixels`, its values.
+    """Return a file's geometry and, with `pixels`, its values, once its size and the memory fit what it promises.
 
     Raises:
-        DatasetError: the file is absent, of another format, truncated or otherwise unreadable.
+        DatasetError: the file is absent, of another format, truncated, damaged or otherwise unreadable, its values lie
+            in a file elsewhere, it has no voxels, or more than the free memory holds.
     """
     path = Path(path)
     if not ending(path):
         raise DatasetError(f"{path}: found a file of unknown format, expected one of {', '.join(ENDINGS)}; convert it")
     if not path.is_file():
         raise DatasetError(f"{path}: found no such file, expected a scan; check the name")
-    read = _read_nifti if ".nii" in ending(path) else _read_picture if is_picture(path) else _read_itk
+    look = _look_at_nifti if ".nii" in ending(path) else _look_at_picture if is_picture(path) else _look_at_itk
     try:
-        return read(path, pixels)
+        raw, value_size, values = look(path)
+        refuse_size(path, raw.shape, raw.channels, value_size)
+        return replace(raw, array=values().reshape(*raw.shape, raw.channels)) if pixels else raw
     except (MemoryError, DatasetError):
         raise
     except Exception as error:  # every reader has its own zoo: EOFError, zlib.error, ImageFileError, RuntimeError ...
@@ -85,17 +95,28 @@ def read_raw(path: Path, *, pixels: bool = True) -> RawFile:
         ) from error
 
 
-def _read_nifti(path: Path, pixels: bool) -> RawFile:
-    image: Any = nib.load(path)
-    if image.get_data_dtype().kind not in "biuf":
-        raise DatasetError(
-            f"{path}: found values of type {image.get_data_dtype()}, expected plain integers or floats; convert it"
-        )
-    shape, channels = _spatial(path, image.shape)
-    array = np.asanyarray(image.dataobj).reshape(*shape, channels) if pixels else None
-    return RawFile(
-        shape, channels, np.asarray(image.affine, np.float64), str(image.get_data_dtype()), image.header.copy(), array
-    )
+def files_of(path: Path) -> tuple[Path, ...]:
+    """Return the files that a scan's file stands for: itself, and the data file that a NRRD or MetaImage names.
+
+    Raises:
+        DatasetError: the data file is missing or lies elsewhere, or the header cannot be read.
+    """
+    if ending(path) not in payload.ENDINGS:
+        return (path,)
+    try:
+        data = payload.find_payload(path).file
+    except (OSError, ValueError) as error:
+        if isinstance(error, DatasetError):
+            raise
+        raise DatasetError(f"{path}: found an unreadable header ({error}); copy it again from its source") from error
+    return (path,) if data == path else (path, data)
+
+
+def _look_at_nifti(path: Path) -> _Look:
+    header = nifti.read_header(path)
+    shape, channels = _spatial(path, header.get_data_shape())
+    dtype, affine = header.get_data_dtype(), np.asarray(header.get_best_affine(), np.float64)
+    return RawFile(shape, channels, affine, str(dtype), header), dtype.itemsize, lambda: nifti.read_values(path, header)
 
 
 def _spatial(path: Path, shape: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
@@ -106,27 +127,34 @@ def _spatial(path: Path, shape: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
             f"{path}: found an array of shape {shape}, expected three axes and at most one of channels; "
             "store one time point, or one file per channel"
         )
-    return tuple(int(n) for n in sides[:3]), int(np.prod(sides[3:]))
+    return tuple(int(n) for n in sides[:3]), math.prod(int(n) for n in sides[3:])
 
 
-def _read_picture(path: Path, pixels: bool) -> RawFile:
+def _look_at_picture(path: Path) -> _Look:
     kind = pictures.read_kind(path)
-    shape = (kind.rows, kind.columns, 1)
-    array = pictures.read_pixels(path, kind).reshape(*shape, kind.channels) if pixels else None
-    return RawFile(shape, kind.channels, np.eye(4), kind.dtype, None, array)
+    raw = RawFile((kind.rows, kind.columns, 1), kind.channels, np.eye(4), kind.dtype, None)
+    return raw, max(kind.bits // 8, 1), lambda: pictures.read_pixels(path, kind)
 
 
-def _read_itk(path: Path, pixels: bool) -> RawFile:
+def _look_at_itk(path: Path) -> _Look:
+    found = payload.find_payload(path)  # before ITK, which would follow the header to any file
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
-    size, dimension = reader.GetSize(), reader.GetDimension()
+    size, dimension, components = reader.GetSize(), reader.GetDimension(), reader.GetNumberOfComponents()
     shape = tuple((*size, 1)[:3])
-    channels = reader.GetNumberOfComponents() * (size[3] if dimension == 4 else 1)
     geometry = _three_axes(reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection())
+    value_size = SimpleITK.Image([1] * dimension, reader.GetPixelID(), components).GetSizeOfPixelComponent()
+    bytes_of_values = math.prod(size) * components * value_size
+    payload.refuse_misfit(found, bytes_of_values, value_size)
+
+    def values() -> np.ndarray:
+        payload.verify_payload(found, bytes_of_values)
+        return _itk_values(reader.Execute(), dimension)
+
     dtype = SimpleITK.GetPixelIDValueAsString(reader.GetPixelID())
-    array = _itk_values(reader.Execute(), dimension).reshape(*shape, channels) if pixels else None
-    return RawFile(shape, channels, _itk_affine(*geometry), dtype, geometry, array)
+    channels = components * (size[3] if dimension == 4 else 1)
+    return RawFile(shape, channels, _itk_affine(*geometry), dtype, geometry), value_size, values
 
 
 def _itk_values(image: SimpleITK.Image, dimension: int) -> np.ndarray:
@@ -172,6 +200,11 @@ def write_raw(array: np.ndarray, path: Path, *, affine: np.ndarray, header: Any)
     path = Path(path)
     if not ending(path):
         raise DatasetError(f"{path}: found an unknown ending, expected one of {', '.join(ENDINGS)}; rename the output")
+    if ending(path) != payload.ENDINGS.get(ending(path), ending(path)):
+        raise DatasetError(
+            f"{path}: found an output whose values would lie in a file beside it, expected {mask_ending(path)}, "
+            "which is one file; rename the output"
+        )
     with whole_file(path) as temporary:
         _write(array, temporary, affine, header)
 

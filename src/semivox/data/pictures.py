@@ -6,6 +6,10 @@ sixteen bits to eight, ITK turns a palette's indices into colours. What neither 
 
 import colorsys
 import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +17,8 @@ import numpy as np
 import SimpleITK
 from PIL import Image, TiffImagePlugin
 
+from semivox.data.sizes import refuse_promise
+from semivox.data.streams import MOST_DEFLATED
 from semivox.errors import DatasetError
 
 ENDINGS = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
@@ -21,6 +27,8 @@ LOSSY = (".jpg", ".jpeg")
 """Those whose compression changes values, so that they cannot hold labels."""
 PALETTE = "palette"
 """The type of a picture whose values are indices of a palette."""
+MOST_PIXELS = 178_956_970
+"""More are refused, whoever reads them: it is the number beyond which Pillow refuses."""
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_COLOURS = {0: (1, "grey"), 2: (3, "RGB"), 3: (1, PALETTE)}  # alpha is 4 and 6
@@ -29,6 +37,8 @@ _TIFF_TYPES = {
     (1, 1): "uint8", (8, 1): "uint8", (16, 1): "uint16", (32, 1): "uint32",
     (8, 2): "int8", (16, 2): "int16", (32, 2): "int32", (32, 3): "float32",
 }  # fmt: skip
+_TIFF_PACKINGS = {1: 1, 5: 2048, 8: MOST_DEFLATED, 32946: MOST_DEFLATED, 32773: 64}
+"""By compression, the bytes that one byte can stand for at most; of the others there is no such number."""
 _EXPECTED = "grey, RGB or a palette, without transparency"
 
 
@@ -70,20 +80,29 @@ def read_kind(path: Path) -> Kind:
     """Return what a picture's header says; its pixels are not read.
 
     Raises:
-        DatasetError: several pages, transparency, or another kind of colours or numbers than those that are read.
+        DatasetError: several pages, transparency, another kind of colours or numbers than those that are read, or more
+            than `MOST_PIXELS`.
         Exception: whatever a damaged file makes its reader raise.
     """
     ending = path.suffix.lower()
-    return _png_kind(path) if ending == ".png" else _jpeg_kind(path) if ending in LOSSY else _tiff_kind(path)
+    kind, most = _png_kind(path) if ending == ".png" else _jpeg_kind(path) if ending in LOSSY else _tiff_kind(path)
+    if kind.rows * kind.columns > MOST_PIXELS:
+        raise _refusal(path, f"{kind.rows} x {kind.columns} pixels", "cut it into tiles", f"at most {MOST_PIXELS}")
+    if most is not None:
+        promised = kind.rows * (kind.columns * kind.channels * kind.bits // 8)
+        refuse_promise(promised, path.stat().st_size, most=most)
+    return kind
 
 
 def read_pixels(path: Path, kind: Kind) -> np.ndarray:
     """Return a picture's values (rows, columns, channels) in their stored type; a palette's indices are uint8.
 
     Raises:
-        DatasetError: more pixels than Pillow opens.
-        Exception: whatever a damaged file makes its reader raise.
+        DatasetError: several frames.
+        Exception: whatever a damaged file makes its reader raise; of a PNG, each damaged byte.
     """
+    if path.suffix.lower() == ".png":
+        _verify_png(path)
     if kind.deep:
         ending = path.suffix.lower()
         values = SimpleITK.GetArrayFromImage(
@@ -122,7 +141,7 @@ def write_indices(indices: np.ndarray, path: Path) -> None:
     picture.save(path)
 
 
-def _png_kind(path: Path) -> Kind:
+def _png_kind(path: Path) -> tuple[Kind, int | None]:
     with path.open("rb") as file:
         head = file.read(26)
     if head[:8] != _PNG_SIGNATURE or len(head) < 26:
@@ -132,18 +151,34 @@ def _png_kind(path: Path) -> Kind:
         raise _refusal(path, "a PNG with transparency (alpha)", "remove the alpha channel")
     channels, word = _PNG_COLOURS[colour]
     dtype = PALETTE if word == PALETTE else "uint16" if bits == 16 else "uint8"
-    return Kind(rows, columns, channels, dtype, bits)
+    return Kind(rows, columns, channels, dtype, bits), MOST_DEFLATED
 
 
-def _jpeg_kind(path: Path) -> Kind:
-    with Image.open(path, formats=["JPEG"]) as picture:
+def _verify_png(path: Path) -> None:
+    """Compare the checksum of every part of a PNG, which its readers do of some.
+
+    Raises:
+        ValueError: one differs, or the last part is missing.
+    """
+    with path.open("rb") as file:
+        file.seek(len(_PNG_SIGNATURE))
+        name = b""
+        while name != b"IEND":
+            length, name = struct.unpack(">I4s", file.read(8))
+            checksum = zlib.crc32(file.read(length), zlib.crc32(name))
+            if file.read(4) != struct.pack(">I", checksum):
+                raise ValueError(f"the checksum of its part {name.decode('latin-1')} differs")
+
+
+def _jpeg_kind(path: Path) -> tuple[Kind, int | None]:
+    with _opened(path, formats=["JPEG"]) as picture:
         mode, (columns, rows) = picture.mode, picture.size
     if mode not in ("L", "RGB"):
         raise _refusal(path, f"a JPEG of mode {mode}", "convert it to RGB")
-    return Kind(rows, columns, len(mode), "uint8", 8)
+    return Kind(rows, columns, len(mode), "uint8", 8), None
 
 
-def _tiff_kind(path: Path) -> Kind:
+def _tiff_kind(path: Path) -> tuple[Kind, int | None]:
     with path.open("rb") as file:
         head = file.read(8)
         tags = TiffImagePlugin.ImageFileDirectory_v2(head + file.read(8) if head[2:3] == b"\x2b" else head)
@@ -159,21 +194,36 @@ def _tiff_kind(path: Path) -> Kind:
     if not (channels == samples == len(bits) and dtype and plain and tags.get(284, 1) == 1 and len({*bits}) == 1):
         found = f"colours {tags.get(262)}, {samples} channels of {bits} bits, numbers of kind {numbers}"
         raise _refusal(path, f"a TIFF ({found})", "convert it to grey or RGB of 8, 16 or 32 bits, channels together")
-    return Kind(tags[257], tags[256], channels, PALETTE if word == PALETTE else dtype, bits[0])
+    kind = Kind(tags[257], tags[256], channels, PALETTE if word == PALETTE else dtype, bits[0])
+    return kind, _TIFF_PACKINGS.get(tags.get(259, 1))
 
 
-def _refusal(path: Path, found: str, fix: str) -> DatasetError:
-    return DatasetError(f"{path}: found {found}, expected {_EXPECTED}; {fix}")
+def _refusal(path: Path, found: str, fix: str, expected: str = _EXPECTED) -> DatasetError:
+    return DatasetError(f"{path}: found {found}, expected {expected}; {fix}")
+
+
+@contextmanager
+def _opened(path: Path, formats: list[str] | None = None) -> Iterator[Image.Image]:
+    """Give a picture that Pillow has opened; one that is too large for Pillow is refused, never warned of.
+
+    Raises:
+        DatasetError: more than `MOST_PIXELS`.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # from half of the limit on
+            picture = Image.open(path, formats=formats)
+    except Image.DecompressionBombError as error:
+        raise _refusal(path, str(error), "cut it into tiles", f"at most {MOST_PIXELS} pixels") from None
+    with picture:
+        yield picture
 
 
 def _pillow_pixels(path: Path, kind: Kind) -> np.ndarray:
-    try:
-        with Image.open(path) as picture:
-            if getattr(picture, "n_frames", 1) > 1:
-                raise _refusal(path, f"{getattr(picture, 'n_frames', 1)} frames", "write one file per picture")
-            values = np.asarray(picture).astype(np.uint8)
-    except Image.DecompressionBombError as error:
-        raise _refusal(path, str(error), "cut it into tiles") from None
+    with _opened(path) as picture:
+        if getattr(picture, "n_frames", 1) > 1:
+            raise _refusal(path, f"{getattr(picture, 'n_frames', 1)} frames", "write one file per picture")
+        values = np.asarray(picture).astype(np.uint8)
     if kind.dtype != PALETTE and 1 < kind.bits < 8:  # Pillow spreads grey over 0 to 255
         values = values // np.uint8(255 // (2**kind.bits - 1))
     return values

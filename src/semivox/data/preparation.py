@@ -19,6 +19,7 @@ from semivox.data.caching import (
     file_stamps,
 )
 from semivox.data.dataset import IGNORE, Dataset
+from semivox.data.formats import files_of
 from semivox.data.recipe import Geometry, Recipe
 from semivox.data.resampling import Kind, resample
 from semivox.data.splitting import Split
@@ -244,12 +245,12 @@ def _prepare_case(
     box = None if recipe.boxes is None else recipe.boxes.get(name)
     parts: dict[str, Any] = recipe.to_json() | {"boxes": box}
     about_labels = {key: parts.pop(key) for key in ("classes", "label_values", "ignore")}
-    key = cache_key("image", VERSION, parts, file_stamps(images))
+    key = cache_key("image", VERSION, parts, _stamps(images))
     arrays, facts = cached(cache, key, lambda: _image_entry(name, images, recipe))
     geometry = Geometry.from_json(facts["geometry"])
     found: dict[str, Any] = {}
     if label is not None:
-        key = cache_key("label", key, about_labels, file_stamps([label]))
+        key = cache_key("label", key, about_labels, _stamps([label]))
         found, facts_of_label = cached(cache, key, lambda: _label_entry(label, geometry, recipe))
         found["label_content"] = facts_of_label["content"]
         if "distances" in targets:
@@ -257,6 +258,11 @@ def _prepare_case(
             maps, facts_of_maps = cached(cache, key, lambda: _distances_entry(found["label"], geometry, recipe))
             found |= maps | {"largest": np.asarray(facts_of_maps["largest"], np.float32)}
     return PreparedCase(name, arrays["image"], geometry.spacing, facts["content"], **found)
+
+
+def _stamps(scans: Sequence[Path]) -> list[tuple[str, int, int]]:
+    """Return the stamps of all files that the scans' files stand for, data files beside a header included."""
+    return file_stamps(file for scan in scans for file in files_of(scan))
 
 
 def _image_entry(name: str, images: tuple[Path, ...], recipe: Recipe) -> tuple[Arrays, Facts]:

@@ -13,7 +13,8 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from semivox.data.formats import ENDINGS, RawFile, bare_name, ending, mask_ending, read_raw, write_raw
+from semivox.data.formats import ENDINGS, bare_name, ending, mask_ending, read_raw, write_raw
+from semivox.data.orientation import canonical
 from semivox.data.pictures import PALETTE, is_lossy, is_picture
 from semivox.errors import DatasetError, GeometryError
 from semivox.files import listed
@@ -120,7 +121,7 @@ def read_header(path: Path) -> Header:
         GeometryError: its affine says nothing.
     """
     raw = read_raw(path, pixels=False)
-    axes, affine, spacing = _canonical(path, raw)
+    axes, affine, spacing = canonical(path, raw)
     shape = tuple(int(raw.shape[axis]) for axis in np.argsort(axes[:, 0]))
     return Header(Path(path), shape, spacing, affine, raw.channels, raw.dtype)
 
@@ -133,22 +134,9 @@ def read_file(path: Path) -> Volume:
         GeometryError: its affine says nothing.
     """
     raw = read_raw(path)
-    axes, affine, spacing = _canonical(path, raw)
+    axes, affine, spacing = canonical(path, raw)
     array = np.moveaxis(nib.orientations.apply_orientation(raw.array, axes), -1, 0)
     return Volume(array, affine, spacing, Source(Path(path), raw.shape, raw.affine, axes, raw.header, raw.dtype))
-
-
-def _canonical(path: Path, raw: RawFile) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
-    """Return the orientation (3, 2) that takes file to canonical axes, and the canonical affine and spacing."""
-    matrix = raw.affine[:3, :3]
-    if not np.isfinite(raw.affine).all() or abs(np.linalg.det(matrix)) < 1e-9:
-        raise GeometryError(
-            f"{path}: found the affine {raw.affine.tolist()}, expected three independent axes; write the header anew"
-        )
-    axes = nib.orientations.io_orientation(raw.affine).astype(int)
-    affine = raw.affine @ nib.orientations.inv_ornt_aff(axes, raw.shape)
-    spacing = tuple(round(float(side), 4) for side in np.linalg.norm(affine[:3, :3], axis=0))
-    return axes, affine, spacing
 
 
 def read_image(paths: Path | str | Sequence[Path | str]) -> Volume:
