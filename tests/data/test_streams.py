@@ -4,7 +4,6 @@ import gzip
 import io
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import nibabel as nib
@@ -21,7 +20,7 @@ from semivox.data.preparation import Recipe, prepare_dataset
 from semivox.data.splitting import Split
 from semivox.data.streams import GZIP, GZIP_OR_ZLIB, filled, unpacked, verify
 from semivox.data.volume import read_file, read_image, read_label
-from semivox.errors import DatasetError
+from semivox.errors import DatasetError, SemivoxError
 from semivox.prediction.files import predict
 from toys import write_description
 
@@ -112,8 +111,8 @@ def test_a_flipped_bit_is_noticed_by_check_and_by_preparation(which, folder, tmp
 def test_a_flipped_bit_is_noticed_by_prediction(folder, tmp_path):
     run = thresholding.write_run(tmp_path / "run")
     image = next((folder / "imagesTr").iterdir())
-    next(damaged(image))
-    with suppress(DatasetError):
+    assert any(noticed(lambda: read_image([image])) for _ in damaged(image))  # and the file stays damaged
+    with pytest.raises(SemivoxError, match=image.name):
         predict([run], [image], output=tmp_path / "masks")
     assert not [path for path in (tmp_path / "masks").glob("*") if path.name.startswith("a.")]
 
