@@ -9,6 +9,7 @@ _HOMES = {
     "Predictor": "prediction.predictor",
     "bench": "benchmarking.bench",
     "check_dataset": "data.checking",
+    "cross_validate": "benchmarking.cross_validation",
     "demo": "benchmarking.demonstration",
     "evaluate_masks": "scoring.evaluation",
     "fingerprint": "planning.plan",

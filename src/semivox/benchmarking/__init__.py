@@ -1,1 +1,1 @@
-"""Benchmarking: protocols of many methods, label budgets and seeds; the demonstration."""
+"""Benchmarking: protocols of many methods, label budgets and seeds; cross-validation; the demonstration."""

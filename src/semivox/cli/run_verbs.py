@@ -1,7 +1,9 @@
 """The verbs on runs: each parses its words, calls one public function and prints what came back."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -42,6 +44,7 @@ def train(
     output: Output,
     method: Method = None,
     split: SplitFile = None,
+    folds: Annotated[int | None, typer.Option(help="cross-validate: so many runs, out-of-fold scores")] = None,
     config: ConfigName = None,
     settings: Settings = [],  # noqa: B006
     resume: Annotated[bool, typer.Option("--resume", help="go on from the last checkpoint")] = False,
@@ -50,13 +53,12 @@ def train(
     cache: Cache = None,
     device: Device = "auto",
 ) -> int:
-    """Train a method into a run folder."""
+    """Train a method into a run folder; with --folds, cross-validate it on the labelled cases."""
     from semivox.cli.console import Console
     from semivox.runs.folder import parse_budget
-    from semivox.training.start import train as run_train
 
     with Console() as console:
-        outcome = run_train(
+        outcome = _training(folds, console)(
             data,
             output=output,
             method=method,
@@ -73,10 +75,27 @@ def train(
             on_note=lambda note: console.say(f"note: {note}"),
         )
     if outcome.rank == 0:  # under torchrun, one process speaks for all
+        if folds and outcome.finished:
+            print(outcome.describe())
         if not outcome.finished and not outcome.interrupted:
             print("the time is spent; the same command with --resume goes on")
-        print(outcome.run)
+        print(outcome.scores if folds and outcome.finished else outcome.run)
     return 130 if outcome.interrupted else 0
+
+
+def _training(folds: int | None, console: Any) -> Callable[..., Any]:
+    """Return what trains: one run, or one a fold."""
+    from semivox.benchmarking.cross_validation import cross_validate
+    from semivox.training.start import train as run_train
+
+    if folds is None:
+        return run_train
+    return partial(
+        cross_validate,
+        folds=folds,
+        on_fold=lambda number, total: console.say(f"fold {number + 1} of {total}"),
+        on_case=lambda case, done, total: console.show("predicted", done, total, case),
+    )
 
 
 def predict(
@@ -96,8 +115,9 @@ def predict(
     from semivox.errors import ConfigError
     from semivox.prediction.files import Options
     from semivox.prediction.files import predict as run_predict
+    from semivox.runs.folds import is_run
 
-    runs = [path for path in paths if (path / "run.json").exists()]
+    runs = [path for path in paths if is_run(path)]
     scans = [path for path in paths if path not in runs]
     if not runs or not scans:
         found = "no run folder (with a run.json)" if not runs else "run folders alone"

@@ -83,7 +83,7 @@ def make_split(
     Raises:
         DatasetError: fewer labels than asked, unknown names, or a patient on both sides.
     """
-    groups = _groups(dataset.labelled, patients, seed)
+    groups = grouped_by_patient(dataset.labelled, patients, seed)
     listed = {patient_of(name, patients) for name in labelled} if isinstance(labelled, Sequence) else set()
     last = _chosen(held_out, [groups[patient] for patient in reversed(groups) if patient not in listed], "held-out")
     sealed = {patient_of(name, patients, unknown=name) for name in last}
@@ -102,7 +102,7 @@ def make_split(
     return split
 
 
-def _groups(names: Sequence[str], patients: str | None, seed: int | None) -> dict[str, list[str]]:
+def grouped_by_patient(names: Sequence[str], patients: str | None, seed: int | None) -> dict[str, list[str]]:
     """Return the cases of each patient, patients in sorted or seeded order."""
     groups: dict[str, list[str]] = {}
     for name in names:

@@ -40,10 +40,10 @@ def predict(
     without memory) stops at once. The same call tries again what failed.
 
     Args:
-        runs: a run folder, or several whose probabilities are averaged.
+        runs: a run folder, or several whose probabilities are averaged; that of a cross-validation is all its folds.
         scans: files or folders of scans, or one data folder with `held_out`.
         output: folder of the masks; ``prediction.json`` beside them says how they were made.
-        held_out: take the cases that the first run's split holds out.
+        held_out: take the cases that the split of every run holds out.
         probabilities: also write CASE_probabilities.nii.gz, class last.
         uncertainty: also write CASE_uncertainty.nii.gz: entropy of the mean probabilities over ln K, in [0, 1].
         options: how windows are placed.
@@ -63,7 +63,8 @@ def predict(
     """
     output, failures = Path(output), Failures(on_note)
     predictor = Predictor(runs, device=device)
-    found = _takable(_scans(predictor.run, listed(scans), held_out=held_out), predictor, failures)
+    asked = _scans([p.run for p in predictor.members], listed(scans), held_out=held_out)
+    found = _takable(asked, predictor, failures)
     targets = {case: output / f"{case}{mask_ending(files[0])}" for case, files in found.items()}
     _check_targets(targets, found)
     write_record(targets, output, make_record(predictor.members, found, options), overwrite=overwrite)
@@ -139,14 +140,15 @@ def _check_targets(targets: Mapping[str, Path], found: Mapping[str, Files]) -> N
             raise ConfigError(f"the mask {target} would take its scan's place: name another folder with -o")
 
 
-def _scans(run: RunFolder, scans: Sequence[Path], *, held_out: bool) -> Mapping[str, Files]:
-    """Return the files of each scan, or of each case that the run's split holds out, sorted by name."""
+def _scans(runs: Sequence[RunFolder], scans: Sequence[Path], *, held_out: bool) -> Mapping[str, Files]:
+    """Return the files of each scan, or of each case that the split of every run holds out, sorted by name."""
     if not held_out:
-        return list_scans(scans, len(run.facts["channels"]))
+        return list_scans(scans, len(runs[0].facts["channels"]))
     if len(scans) != 1 or not (scans[0] / "dataset.json").exists():
         raise ConfigError("--held-out takes one data folder with a dataset.json, the one that the run was trained on")
-    names = read_split(run.split_file).held_out
+    names = sorted(set.intersection(*({*read_split(run.split_file).held_out} for run in runs)))
     if not names:
-        raise ConfigError(f"the split of {run.path} holds no case out: name scans instead of --held-out")
+        where = ", ".join(str(run.path) for run in runs)
+        raise ConfigError(f"the split of {where} holds no case out: name scans instead of --held-out")
     dataset = read_dataset(scans[0])
-    return {name: dataset.case(name).images for name in sorted(names)}
+    return {name: dataset.case(name).images for name in names}

@@ -19,6 +19,7 @@ from semivox.prediction.arrays import volume_of
 from semivox.prediction.maps import mask_of
 from semivox.runs.building import make_fabric, make_method, without_first_weights
 from semivox.runs.folder import RunFolder, open_run, read_checkpoint
+from semivox.runs.folds import each_run
 
 Scan = Volume | np.ndarray | Path | str | Sequence[Path | str]
 """A volume, an array, or the file of a scan: several where each holds one channel."""
@@ -50,7 +51,7 @@ class Predictor:
     """Trained runs, ready for scans; the attributes are those of the first.
 
     Args:
-        runs: a run folder, or several whose probabilities are averaged.
+        runs: a run folder, or several whose probabilities are averaged; that of a cross-validation is all its folds.
         device: "auto", "cpu" or "cuda".
 
     Attributes:
@@ -66,7 +67,7 @@ class Predictor:
     """
 
     def __init__(self, runs: Path | str | Sequence[Path | str], *, device: str = "auto") -> None:
-        paths = listed(runs)
+        paths = each_run(listed(runs))
         if not paths:
             raise ConfigError("found no run to predict with, expected one at least: give the folder that train wrote")
         path = paths[0]

@@ -82,7 +82,7 @@ def write_report(
         first=tables.metrics[0],
         sentences=_sentences(tables),
         shares=class_shares([run.path for group in groups for run in group.runs]),
-        notes=tables.notes,
+        notes=(*_out_of_fold(ordered), *tables.notes),
         further={name: _against(name, ordered, tables) for name in further_controls},
         run_rows=_run_rows(tables),
         overlaps={group: overlap_text(tables, group) for group in tables.groups},
@@ -121,6 +121,16 @@ def _sentences(tables: Tables) -> list[str]:
     """Return a sentence per comparison, where the headline only counts them."""
     found = [c for c in tables.comparisons if (c.metric, c.label) == (tables.metrics[0], None)]
     return [sentence(c) for c in found] if len(found) > 1 else []
+
+
+def _out_of_fold(groups: Sequence[Group]) -> list[str]:
+    """Return a note that names the groups whose scores are those of a cross-validation."""
+    names = sorted(group.name for group in groups if any(run.prediction.get("out_of_fold") for run in group.runs))
+    text = (
+        f"{', '.join(names)}: out-of-fold scores, each case by a run of a cross-validation that did not train on it, "
+        "with fewer labels than there are"
+    )
+    return [text] if names else []
 
 
 def _run_rows(tables: Tables) -> list[dict[str, Any]]:

@@ -127,12 +127,14 @@ def refuse_run(path: Path) -> None:
     """Refuse a folder in which a run lies already.
 
     Raises:
-        RunError: it does, or checkpoints of one do, which a new run would go on from.
+        RunError: it does, or checkpoints of one do, which a new run would go on from, or folds.
     """
     if (path / "run.json").exists():
         raise RunError(f"{path} holds a run already: continue it with --resume, or name another folder with -o")
     if any((path / "checkpoints").glob("*.pt")):
         raise RunError(f"{path} holds checkpoints, but no run.json: remove the folder, or name another with -o")
+    if any(path.glob("fold_*/run.json")):
+        raise RunError(f"{path} holds the folds of a cross-validation: give --folds, or name another folder with -o")
 
 
 def open_run(path: Path) -> RunFolder:

@@ -1,0 +1,233 @@
+"""Cross-validation inside the label budget: every labelled case is scored by a run that did not train on it.
+
+::
+
+    RUN/split.json                the whole split
+        folds.json                how many folds, and their parts
+        fold_0/ ...               a complete run folder each, with the masks of its part in masks/
+        out_of_fold/masks/        all these masks, and prediction.json
+        out_of_fold/scores.csv    one row per case and class, with scores.json
+"""
+
+import hashlib
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from semivox.data.dataset import Dataset, read_dataset
+from semivox.data.folds import fold_splits, parts_of, with_hashes
+from semivox.data.splitting import Split, training_split, write_split
+from semivox.errors import DatasetError, RunError
+from semivox.files import if_given, read_object, whole_file, write_atomic
+from semivox.prediction.files import predict
+from semivox.runs.folder import refuse_run
+from semivox.runs.folds import FOLDS_FILE, fold_folders, read_folds
+from semivox.scoring.evaluation import Row as ScoreRow
+from semivox.scoring.evaluation import evaluate_masks
+from semivox.scoring.summary import describe_evaluation
+from semivox.training.loop import Row
+from semivox.training.start import Outcome, train
+
+SCORES = Path("out_of_fold", "scores.csv")
+"""Where the scores lie in the folder of a cross-validation."""
+LEAST = 1e-9
+"""Seconds that a fold is given once the time is spent: it takes a step and stops behind a checkpoint."""
+
+
+@dataclass(frozen=True)
+class FoldsOutcome(Outcome):
+    """What became of a cross-validation; `run` is its folder.
+
+    Attributes:
+        rows: those of scores.csv, once every fold is at its end; none in processes of another rank than 0.
+    """
+
+    rows: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def scores(self) -> Path:
+        """Where the scores lie once it is finished."""
+        return self.run / SCORES
+
+    def describe(self) -> str:
+        """Return the scores as lines for people."""
+        return describe_evaluation(self.scores, self.rows)
+
+
+def cross_validate(
+    data: Path | str,
+    *,
+    folds: int,
+    output: Path | str,
+    method: str | None = None,
+    split: Path | str | Split | None = None,
+    config: Path | str | None = None,
+    settings: Sequence[str] | Mapping[str, Any] = (),
+    resume: bool = False,
+    seconds: float | None = None,
+    unlabelled: Path | str | None = None,
+    cache: Path | str | None = None,
+    device: str = "auto",
+    on_fold: Callable[[int, int], None] | None = None,
+    on_row: Callable[[Row, int], None] | None = None,
+    on_prepared: Callable[[str, int, int], None] | None = None,
+    on_case: Callable[[str, int, int], None] = lambda case, done, total: None,
+    on_note: Callable[[str], None] | None = None,
+) -> FoldsOutcome:
+    """Train once a fold, predict each fold's part by the run that did not see it, and score all masks together.
+
+    Args:
+        data: nnU-Net or Medical Decathlon folder.
+        folds: how many, from 2 to the number of labelled cases, or of patients where the split knows them.
+        output: the folder to make, or to go on with when `resume` is set.
+        method: of every fold, as `semivox.train` takes it.
+        split: its labelled cases are dealt into parts; what it holds out is left alone.
+        config: of every fold, as `semivox.train` takes it.
+        settings: of every fold, as `semivox.train` takes them.
+        resume: leave folds that are at their end as they are, go on with the one that is not.
+        seconds: time budget of all trainings together; a fold that begins takes one step at least.
+        unlabelled: folder of further unlabelled scans.
+        cache: folder of prepared arrays.
+        device: "auto", "cpu" or "cuda".
+        on_fold: called with (number from 0 on, all) before each fold.
+        on_row: called with every row of the logs and the steps of one fold.
+        on_prepared: called with (case, done, all) while scans are prepared.
+        on_case: called with (case, done, all) while a fold's part is predicted.
+        on_note: called with what should be known of the folds, each sentence once.
+
+    Returns:
+        The outcome; once it is finished, ``output / "out_of_fold" / "scores.csv"`` is there.
+
+    Raises:
+        DatasetError, ConfigError, UnknownMethodError, GeometryError, RunError: with what to do.
+    """
+    data, output = Path(data), Path(output)
+    dataset = read_dataset(data, unlabelled=if_given(unlabelled))
+    whole = training_split(dataset, _split_given(split, output, resume=resume))
+    splits = dict(zip(fold_folders(output, folds), fold_splits(whole, folds), strict=True))
+    _refuse_other(output, _record(whole, folds), [*splits], resume=resume)
+    if method is None and whole.unlabelled:
+        _refuse_without_unlabelled([*splits.values()])
+    words: dict[str, Any] = {
+        "method": method, "config": config, "settings": settings, "unlabelled": unlabelled, "cache": cache,
+        "device": device, "resume": resume, "on_row": on_row, "on_prepared": on_prepared, "on_note": _once(on_note),
+    }  # fmt: skip
+    deadline = math.inf if seconds is None else time.monotonic() + seconds
+    for number, (run, fold) in enumerate(splits.items()):
+        if on_fold:
+            on_fold(number, folds)
+        sealed = fold if (run / "run.json").exists() else with_hashes(fold, whole, dataset)
+        left = None if seconds is None else max(deadline - time.monotonic(), LEAST)
+        try:
+            outcome = train(data, output=run, split=sealed, seconds=left, **words)
+        finally:
+            if (run / "run.json").exists():  # not before: a mistake in the words leaves nothing behind
+                _write_record(output, whole, folds)
+        if not outcome.finished:
+            return FoldsOutcome(**vars(outcome) | {"run": output})
+    speaks = outcome.rank == 0  # under torchrun, one process speaks for all
+    rows = _score(output, dataset, splits, whole, device=device, on_case=on_case) if speaks else []
+    return FoldsOutcome(**vars(outcome) | {"run": output}, rows=rows)
+
+
+def _score(
+    output: Path,
+    dataset: Dataset,
+    splits: Mapping[Path, Split],
+    whole: Split,
+    *,
+    device: str,
+    on_case: Callable[[str, int, int], None],
+) -> list[ScoreRow]:
+    """Write the masks and the scores of all folds, and return these; masks that are there stay."""
+    folder = output / "out_of_fold" / "masks"
+    for run, fold in splits.items():
+        part = [name for name in whole.labelled if name not in fold.labelled]
+        files = [file for name in part for file in dataset.case(name).images]
+        for mask in predict([run], files, output=run / "masks", device=device, on_case=on_case):
+            with whole_file(folder / mask.name) as temporary:
+                shutil.copyfile(mask, temporary)
+    joined = json.dumps(_joined([*splits], [*splits.values()]), indent=1)
+    write_atomic(folder / "prediction.json", lambda file: file.write(joined.encode()))
+    return evaluate_masks(folder, dataset.folder, output / SCORES, cases=whole.labelled)
+
+
+def _joined(runs: Sequence[Path], splits: Sequence[Split]) -> dict[str, Any]:
+    """Return one prediction.json of the masks of all folds, which says which run made which."""
+    folders = [run / "masks" for run in runs]
+    records = [read_object(folder / "prediction.json", advice=f"remove {folder}") for folder in folders]
+    listed = {key: [item for one in records for item in one[key]] for key in ("run", "weights", "step", "steps")}
+    return {
+        **records[0],
+        **listed,
+        # runs of other folds of the same scans are no runs of this split
+        "split": hashlib.sha256("".join(fold.digest for fold in splits).encode()).hexdigest(),
+        "images": {case: files for one in records for case, files in one["images"].items()},
+        "finished": all(one["finished"] for one in records),
+        "out_of_fold": {one["run"][0]: sorted(one["images"]) for one in records},
+    }
+
+
+def _split_given(split: Path | str | Split | None, output: Path, *, resume: bool) -> Path | Split | None:
+    """Return the split that was given, or the one that the folds were started with."""
+    if split is None and resume and read_folds(output):
+        return output / "split.json"
+    return Path(split) if isinstance(split, str) else split
+
+
+def _record(whole: Split, folds: int) -> dict[str, Any]:
+    """Return what the parts follow from, all of it plain."""
+    return {"folds": folds, "split": whole.digest, "patients": whole.patients, "seed": whole.seed}
+
+
+def _refuse_other(output: Path, record: Mapping[str, Any], runs: Sequence[Path], *, resume: bool) -> None:
+    """Refuse a folder that holds another training, or other folds.
+
+    Raises:
+        RunError: it does.
+    """
+    advice = "give what it was started with, or name another folder with -o"
+    if (output / "run.json").exists():
+        raise RunError(f"{output} holds a run, found --folds {record['folds']}: name another folder with -o")
+    known = read_folds(output)
+    for key, value in record.items() if known else ():
+        if known.get(key) != value:
+            raise RunError(f"{output} was started with {key} = {known.get(key)}, found {value}: {advice}")
+    strangers = [path.name for path in sorted(output.glob("fold_*")) if path not in runs]
+    if strangers:
+        raise RunError(f"{output} holds {', '.join(strangers)}, expected no more than {len(runs)} folds: {advice}")
+    for run in () if resume else runs:  # before the first hour of work
+        refuse_run(run)
+
+
+def _refuse_without_unlabelled(splits: Sequence[Split]) -> None:
+    """Refuse folds of which some have no unlabelled scan: their default methods would differ."""
+    bare = [str(number) for number, fold in enumerate(splits) if not fold.unlabelled]
+    if bare:
+        raise DatasetError(
+            f"fold {', '.join(bare)}: found no unlabelled scan but those of the patients that it holds out, expected "
+            "at least one; add some with --unlabelled DIR, or train --method supervised"
+        )
+
+
+def _once(on_note: Callable[[str], None] | None) -> Callable[[str], None]:
+    """Return what hands on each note the first time that it comes."""
+    told: set[str] = set()
+
+    def note(text: str) -> None:
+        if on_note and text not in told:
+            told.add(text)
+            on_note(text)
+
+    return note
+
+
+def _write_record(output: Path, whole: Split, folds: int) -> None:
+    text = json.dumps(_record(whole, folds) | {"parts": parts_of(whole, folds)}, indent=1)
+    write_split(whole, output / "split.json")
+    write_atomic(output / FOLDS_FILE, lambda file: file.write(text.encode()))
