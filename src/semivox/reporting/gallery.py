@@ -37,7 +37,7 @@ def gallery(group: Group, metric: str, images: Path | None) -> Iterator[Picture]
     for rank, case in ranks.items():
         caption = f"{metric_name(metric)} {score_text(shown[case], metric)}"
         if len(group.runs) > 1:
-            caption += f", run of {seed_text(run)}"
+            caption += f", run of {seed_text(run.seed)}"
         try:
             png = _picture(run, case, images)
         except SemivoxError as error:
@@ -87,6 +87,6 @@ def without_folders(text: str) -> str:
     return re.sub(r"""(?<![\w.…/])(?:/|[A-Za-z]:\\)(?:[^\s"'/\\]+[/\\])+""", "…/", text)
 
 
-def seed_text(run: Scores) -> str:
+def seed_text(seed: int | None) -> str:
     """Return the seed of a run in words."""
-    return "seed unknown" if run.seed is None else f"seed {run.seed}"
+    return "seed unknown" if seed is None else f"seed {seed}"

@@ -1,19 +1,20 @@
 """Scores of many runs -> one offline HTML file: tables, paired tests, figures, slices, configs and commands."""
 
 import importlib.metadata
-import json
 import math
 import platform
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import semivox
 from semivox.files import if_given, listed, write_atomic
-from semivox.reporting.curves import Log, draw_collapse, draw_losses
+from semivox.reporting.cases import case_records, size_text, tabulate_cases
+from semivox.reporting.curves import draw_collapse, draw_losses
+from semivox.reporting.details import read_logs, run_details, run_name, time_text
+from semivox.reporting.downloads import csv_uri
 from semivox.reporting.figures import PREDICTION, TRUTH, draw_cases
-from semivox.reporting.gallery import gallery, seed_text, without_folders
+from semivox.reporting.gallery import gallery
 from semivox.reporting.tables import (
     Tables,
     find_controls,
@@ -29,19 +30,9 @@ from semivox.reporting.tables import (
 )
 from semivox.scoring.comparison import Comparison, compare_views, higher_is_better, paired_scores, per_case
 from semivox.scoring.frequency import class_shares
-from semivox.scoring.scores import Group, Scores, group_scores, read_scores
+from semivox.scoring.scores import Group, group_scores, read_scores
 
 __all__ = ["markdown_table", "summary_tables", "write_report"]
-
-
-@dataclass(frozen=True)
-class RunDetails:
-    """What made one row of scores: commands and config as texts, facts by name."""
-
-    name: str
-    commands: Mapping[str, str]
-    config: str
-    facts: Mapping[str, str]
 
 
 def write_report(
@@ -73,8 +64,9 @@ def write_report(
     tables = tabulate(groups, control=control)
     by_name = {group.name: group for group in groups}
     ordered = [by_name[name] for name in tables.groups]
-    logs = {group.name: [log for run in group.runs for log in _read_logs(run)] for group in ordered}
+    logs = {group.name: [log for run in group.runs for log in read_logs(run)] for group in ordered}
     known = {name: found for name, found in logs.items() if found}
+    runs = [run_details(run) for group in ordered for run in group.runs]
     html = _template().render(
         title=title,
         headline=headline(tables),
@@ -85,6 +77,8 @@ def write_report(
         notes=(*_out_of_fold(ordered), *tables.notes),
         further={name: _against(name, ordered, tables) for name in further_controls},
         run_rows=_run_rows(tables),
+        cases=tabulate_cases(ordered, tables.metrics),
+        case_records=list(case_records(ordered)),
         overlaps={group: overlap_text(tables, group) for group in tables.groups},
         views=(None, *(tables.labels if len(tables.labels) > 1 else ())),
         cases_figure=_draw_cases(tables, by_name),
@@ -94,11 +88,13 @@ def write_report(
         pictures={group.name: list(gallery(group, tables.metrics[0], if_given(images))) for group in ordered},
         truth_colour=TRUTH,
         prediction_colour=PREDICTION,
-        runs=[_run_details(run) for group in ordered for run in group.runs],
+        runs=runs,
+        records=[run.record() for run in runs],
+        nan=math.nan,
         environment=_environment(),
     )
     output = Path(output)
-    write_atomic(output, lambda file: file.write(html.encode()))
+    write_atomic(output, lambda file: file.write(html.encode("utf-8", "backslashreplace")))
     return output
 
 
@@ -112,7 +108,8 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"score": score_text, "metric": metric_name, "p": p_text}
+    environment.filters |= {"score": score_text, "metric": metric_name, "p": p_text, "size": size_text}
+    environment.filters |= {"csv": csv_uri, "time": time_text, "run_name": run_name}
     environment.tests["higher_better"] = higher_is_better
     return environment.get_template("report.html")
 
@@ -167,71 +164,6 @@ def _against(control: str, groups: Sequence[Group], tables: Tables) -> list[Comp
     by_name = {group.name: group for group in groups}
     pairs = [(by_name[name], by_name[other]) for name, other in find_controls(groups, control).items()]
     return compare_views(pairs, tables.metrics, tables.labels)
-
-
-def _run_folders(run: Scores) -> list[Path]:
-    named = run.prediction.get("run")
-    found = [run.locate(path) for path in (named if isinstance(named, list) else [named])]
-    return [path for path in found if path is not None]
-
-
-def _read_logs(run: Scores) -> Iterator[Log]:
-    for folder in _run_folders(run):
-        rows: list[Mapping[str, Any]] = []
-        file = folder / "log.jsonl"
-        for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
-            try:
-                rows.append(json.loads(line))
-            except ValueError:  # a crash may cut the last line short
-                break
-        if rows:
-            yield rows
-
-
-def _run_details(run: Scores) -> RunDetails:
-    prediction = run.prediction
-    commands = {"train": prediction.get("train_command"), "predict": prediction.get("command")}
-    commands["evaluate"] = run.info.get("command")
-    facts = {
-        "split": prediction.get("split"),
-        "run folder": ", ".join(folder.name for folder in _run_folders(run)),
-        "steps of the weights": _steps_text(prediction),
-        "unit of distances": run.info.get("unit"),
-        "tolerance of NSD": run.info.get("tolerance"),
-        "definition of HD95": run.info.get("hd95"),
-        "options of predict": prediction.get("options"),
-        "versions": prediction.get("versions"),
-    }
-    return RunDetails(
-        name=f"{run.group}, {seed_text(run)}",
-        commands={verb: str(text) for verb, text in commands.items() if text},
-        config=_config_text(run),
-        facts={name: _plain(value) for name, value in facts.items() if value},
-    )
-
-
-def _steps_text(prediction: Mapping[str, Any]) -> str:
-    """Return how far the weights of each averaged run had come, such as ``3000 of 6000: not at the end``."""
-    counts = [prediction.get(key) for key in ("step", "steps")]
-    if not all(isinstance(count, list) for count in counts):
-        return ""
-    text = ", ".join(f"{step} of {steps}" for step, steps in zip(*counts, strict=False))
-    return text if prediction.get("finished") else f"{text}: not at the end"
-
-
-def _config_text(run: Scores) -> str:
-    """Return the config as the run folder has it, else as scores.json has it; folders are left out of its paths."""
-    for folder in _run_folders(run):
-        if (folder / "config.toml").is_file():
-            return without_folders((folder / "config.toml").read_text(encoding="utf-8"))
-    config = run.prediction.get("config")
-    return without_folders(json.dumps(config, indent=2)) if config else ""
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
-    return without_folders(str(value))
 
 
 def _environment() -> dict[str, str]:

@@ -4,7 +4,7 @@ import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from semivox.errors import DatasetError
 
 METRICS = ("dice", "jaccard", "hd95", "hd", "asd", "assd", "nsd")
 """First words of the columns that hold scores; the others (sizes, flags) say how a row came about."""
+SIZES = ("truth", "predicted")
+"""First words of the columns that hold how large a class is, in ml, voxels or pixels."""
 NO_FAILURE = {"", "0", "0.0", "false", "no", "none", "nan"}
 
 
@@ -27,6 +29,7 @@ class Row:
         value: the class's value in label files; None where the table has no whole number there.
         failed: whether evaluation called it a failure.
         values: scores by metric, NaN where undefined.
+        sizes: of truth and prediction, by column (``truth_ml``); tables of other programs may have none.
     """
 
     case: str
@@ -34,6 +37,7 @@ class Row:
     value: int | None
     failed: bool
     values: Mapping[str, float]
+    sizes: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -171,13 +175,13 @@ def read_scores(path: Path) -> Scores:
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         columns = reader.fieldnames or []
-        metrics = [name for name in columns if name.split("_")[0] in METRICS]
+        metrics, sizes = ([name for name in columns if name.split("_")[0] in words] for words in (METRICS, SIZES))
         if "case" not in columns or "label" not in columns or not metrics:
             raise DatasetError(
                 f"{path}: found the columns {', '.join(columns) or 'none'}; expected case, label and at least one "
                 "metric such as dice; write it with 'semivox evaluate'"
             )
-        rows = tuple(_row(line, metrics, f"{path}, line {reader.line_num}") for line in reader)
+        rows = tuple(_row(line, metrics, sizes, f"{path}, line {reader.line_num}") for line in reader)
     if not rows:
         raise DatasetError(f"{path}: holds no scores, only its header; run 'semivox evaluate' again")
     return Scores(path, rows, _read_info(path.with_suffix(".json")))
@@ -200,11 +204,12 @@ def group_scores(scores: Sequence[Scores]) -> list[Group]:
     return [Group(name, tuple(runs), patients) for name, runs in by_seed.items()]
 
 
-def _row(line: Mapping[str, str | None], metrics: Sequence[str], where: str) -> Row:
+def _row(line: Mapping[str, str | None], metrics: Sequence[str], sizes: Sequence[str], where: str) -> Row:
+    numbers = (*metrics, *sizes)
     try:
-        values = {metric: float(line[metric] or "nan") for metric in metrics}
+        values = {column: float(line[column] or "nan") for column in numbers}
     except ValueError as error:
-        raise DatasetError(f"{where}: {error}; expected a number or nothing in {', '.join(metrics)}") from None
+        raise DatasetError(f"{where}: {error}; expected a number or nothing in {', '.join(numbers)}") from None
     value = line["label"] or ""
     failure = (line.get("failure") or "").strip().lower()
     return Row(
@@ -212,7 +217,8 @@ def _row(line: Mapping[str, str | None], metrics: Sequence[str], where: str) -> 
         label=line.get("name") or value,
         value=int(value) if value.isdecimal() else None,
         failed=failure not in NO_FAILURE,
-        values=values,
+        values={column: values[column] for column in metrics},
+        sizes={column: values[column] for column in sizes},
     )
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,8 @@ def _drafted(output: Path, request: Request) -> Draft:
     refuse_run(output)
     draft = draft_run(request, output)
     run = draft.run
-    return draft._replace(run=replace(run, facts={**run.facts, **circumstances(run.config, request.device)}))
+    now = {"started": datetime.now(UTC).isoformat(timespec="seconds"), **circumstances(run.config, request.device)}
+    return draft._replace(run=replace(run, facts={**run.facts, **now}))
 
 
 def _reopened(output: Path, request: Request) -> Draft:
