@@ -3,7 +3,8 @@
     python examples/own_dataset.py scans masks DATA --channel CT --labels liver=1 tumour=2
 
 A scan `scans/a/b.nii.gz` becomes the case `a_b`. It is labelled if `masks` has a file of the same place and name
-(any ending that is read); every other scan is unlabelled. Files are copied, never changed.
+(any ending that is read); every other scan is unlabelled. Files are copied, never changed; a scan whose values lie in a
+data file beside it becomes one file.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import shutil
 from pathlib import Path
 
 from semivox import check_dataset
-from semivox.data.formats import bare_name, ending
+from semivox.data.formats import bare_name, ending, files_of, mask_ending, read_raw, write_raw
 
 
 def make_folder(scans: Path, masks: Path, folder: Path, *, channel: str, labels: dict[str, int]) -> Path:
@@ -32,12 +33,22 @@ def make_folder(scans: Path, masks: Path, folder: Path, *, channel: str, labels:
         (folder / name).mkdir(parents=True)
     for case, scan in images.items():
         place = folder / ("imagesTr" if case in labelled else "imagesUn")
-        shutil.copy(scan, place / f"{case}_0000{ending(scan)}")  # _0000 is the first channel, here the only one
+        copy(scan, place, f"{case}_0000")  # the first channel, here the only one
     for case, mask in labelled.items():
-        shutil.copy(mask, folder / "labelsTr" / f"{case}{ending(mask)}")
+        copy(mask, folder / "labelsTr", case)
     description = {"channel_names": {"0": channel}, "labels": {"background": 0, **labels}}
     (folder / "dataset.json").write_text(json.dumps(description, indent=1) + "\n")
     return folder
+
+
+def copy(scan: Path, folder: Path, name: str) -> None:
+    """Copy a scan into a folder under another name."""
+    if len(files_of(scan)) == 1:
+        shutil.copy(scan, folder / f"{name}{ending(scan)}")
+        return
+    raw = read_raw(scan)  # its header names the data file, which two scans of two subfolders may call the same
+    array = raw.array[..., 0] if raw.channels == 1 else raw.array
+    write_raw(array, folder / f"{name}{mask_ending(scan)}", affine=raw.affine, header=raw.header)
 
 
 def files(folder: Path) -> dict[str, Path]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK
 import torch
 
 from semivox import check_dataset, read_dataset, read_split, train, write_phantom
@@ -104,6 +105,19 @@ def test_own_dataset_makes_a_folder_without_fault_of_loose_files(data, tmp_path)
         ("ann_day1", "bob"), ("ann_day1",), ("background", "chamber"),
     )  # fmt: skip
     assert json.loads((folder / "dataset.json").read_text())["channel_names"] == {"0": "MRI"}
+
+
+def test_own_dataset_makes_one_file_of_a_header_and_its_data_file(tmp_path):
+    values = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    for name in ("scans/a/x.mhd", "scans/b/x.mhd", "masks/a/x.nhdr"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(values * ("b/" in name)), str(tmp_path / name))
+    make_folder = functions_of("own_dataset")["make_folder"]
+    folder = make_folder(tmp_path / "scans", tmp_path / "masks", tmp_path / "made", channel="T1", labels={"a": 1})
+    made = [folder / "imagesTr/a_x_0000.mha", folder / "imagesUn/b_x_0000.mha", folder / "labelsTr/a_x.nrrd"]
+    assert sorted(path for path in folder.rglob("*") if path.parent != folder and path.is_file()) == made
+    for path, factor in zip(made, (0, 1, 0), strict=True):
+        np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path))), values * factor)
 
 
 @pytest.mark.parametrize(("files", "message"), [

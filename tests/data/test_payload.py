@@ -175,3 +175,29 @@ def test_a_header_without_an_end_is_refused(name, stored, tmp_path):
         read_raw(tmp_path / name)
     with pytest.raises(DatasetError, match=f"{name}: found an unreadable header"):
         files_of(tmp_path / name)
+
+
+def test_a_data_file_may_have_a_name_of_any_letters(tmp_path):
+    for ending in (".mhd", ".nhdr"):
+        assert_array_equal(stored_values(save(tmp_path / f"M\u00fcller, zwei{ending}")), VALUES)
+
+
+@pytest.mark.parametrize("ending", [".mha", ".mhd", ".nrrd", ".nhdr"])
+def test_a_changed_header_is_read_or_refused_in_one_line(ending, tmp_path):
+    random = np.random.default_rng(3)
+    whole = save(tmp_path / f"a{ending}", packed=True).read_bytes()
+    words = (b"-1", b"0", b"9" * 30, b"1e30", b"nan", b"LIST", b"../a", b"%d", b"\0", b"\n", b"=", b": ", b"\xff", b"")
+    path, told = tmp_path / f"changed{ending}", []
+    for _ in range(150):
+        stored = bytearray(whole)
+        for _ in range(random.integers(1, 4)):
+            start = random.integers(min(len(stored), 300))
+            stored[start : start + random.integers(12)] = words[random.integers(len(words))]
+        path.write_bytes(stored)
+        for read in (files_of, read_raw):
+            try:
+                read(path)
+            except DatasetError as error:
+                told.append(str(error))
+    assert len(told) > 100
+    assert not [message for message in told if "\n" in message]

@@ -14,13 +14,15 @@ import pytest
 import SimpleITK
 from PIL import Image
 
+import thresholding
 from semivox.data import sizes
 from semivox.data.checking import check_dataset
 from semivox.data.dataset import read_dataset
 from semivox.data.preparation import Recipe, prepare_dataset
 from semivox.data.splitting import Split
 from semivox.data.volume import read_header, read_image
-from semivox.errors import DatasetError, GeometryError
+from semivox.errors import DatasetError, GeometryError, SemivoxError
+from semivox.prediction.files import predict
 from toys import write_toy_dataset
 
 RECIPE = Recipe(
@@ -118,7 +120,7 @@ def test_bombs_end_in_one_line_and_little_memory(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["five_gb.nii.gz", "raw.mha", "packed.nrrd"])
-def test_check_and_preparation_refuse_them_too(name, tmp_path):
+def test_check_preparation_and_prediction_refuse_them_too(name, tmp_path):
     folder = write_toy_dataset(tmp_path / "data", cases=2, unlabelled=1)
     bomb = next(path for path in bombs(tmp_path) if path.name == name)
     (folder / "imagesTr" / "case_01_0000.nii.gz").unlink()
@@ -127,6 +129,9 @@ def test_check_and_preparation_refuse_them_too(name, tmp_path):
     split = Split(("case_00",), ("case_01",), ())
     with pytest.raises(DatasetError, match=r"case_01.* promises \d+ bytes of values"):
         prepare_dataset(read_dataset(folder), split, RECIPE, tmp_path / "cache")
+    run = thresholding.write_run(tmp_path / "run")
+    with pytest.raises(SemivoxError, match=r"case_01.* promises \d+ bytes of values"):
+        predict([run], [folder / "imagesTr"], output=tmp_path / "masks")
 
 
 @pytest.mark.parametrize("ending", [".nii.gz", ".nii", ".mha", ".nrrd", ".png"])

@@ -3,6 +3,7 @@
 ITK reads both, but stops before a stream's checksum, and follows a header to any file that it names.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -132,7 +133,7 @@ def _line(file: IO[bytes], *, may_end: bool = False) -> str:
         if may_end:
             return ""
         raise ValueError("its header has no end")
-    return line.decode("latin-1").rstrip("\r\n")
+    return os.fsdecode(line).rstrip("\r\n")  # as names of files are
 
 
 def _says(fields: dict[str, str], key: str, default: bool) -> bool:

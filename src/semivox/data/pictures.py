@@ -213,8 +213,8 @@ def _opened(path: Path, formats: list[str] | None = None) -> Iterator[Image.Imag
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # from half of the limit on
             picture = Image.open(path, formats=formats)
-    except Image.DecompressionBombError as error:
-        raise _refusal(path, str(error), "cut it into tiles", f"at most {MOST_PIXELS} pixels") from None
+    except Image.DecompressionBombError:
+        raise _refusal(path, "more pixels than are read", "cut it into tiles", f"at most {MOST_PIXELS}") from None
     with picture:
         yield picture
 
