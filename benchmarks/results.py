@@ -20,15 +20,14 @@ from sampling.page import section
 
 from semivox.benchmarking.protocols import Protocol, read_protocol, with_group
 from semivox.reporting.curves import COLLAPSE
+from semivox.reporting.headline import first_comparisons, full_sentence, headline, learned_nothing
 from semivox.reporting.tables import (
     Tables,
     find_controls,
-    headline,
     markdown_table,
     metric_name,
     p_text,
     score_text,
-    sentence,
     summary_tables,
 )
 from semivox.scoring.comparison import Comparison, compare_all
@@ -68,8 +67,9 @@ def collect(runs: Path) -> None:
 def page() -> str:
     """Return docs/results.md."""
     lines = ["# Results", "", "Made by `python benchmarks/results.py page` from `benchmarks/results`.", ""]
-    lines += [(RESULTS / "reading.md").read_text().strip(), ""]
-    for folder in sorted(path for path in RESULTS.iterdir() if (HERE / f"{path.name}.toml").exists()):
+    folders = sorted(path for path in RESULTS.iterdir() if (HERE / f"{path.name}.toml").exists())
+    lines += [overview(folders), "", (RESULTS / "reading.md").read_text().strip(), ""]
+    for folder in folders:
         file = HERE / f"{folder.name}.toml"
         protocol = read_protocol(file)
         lines += [f"## {protocol.title}", "", f"`semivox bench benchmarks/{file.name}`", ""]
@@ -86,6 +86,31 @@ def page() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def overview(folders: Sequence[Path]) -> str:
+    """Return all methods of all protocols in one Markdown table: mean, difference from the control, seeds, word."""
+    lines = [["Data and labels", "Method", "Dice", "Paired difference [95 %]", "Seeds", "Verdict"]]
+    lines += [["---", "---", "---:", "---:", "---:", "---"]]
+    for folder in folders:
+        protocol = read_protocol(HERE / f"{folder.name}.toml")
+        for group in protocol.groups:
+            title = f"{protocol.title}, {group}" if group else protocol.title
+            files = sorted(folder.glob(with_group("*/scores", group, ".csv")))
+            lines += [[title, *row] for row in overview_rows(summary_tables(files, control=protocol.control))]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def overview_rows(tables: Tables) -> list[list[str]]:
+    """Return the overview's cells of one group of held-out cases, a row per method."""
+    first, rows = tables.metrics[0], []
+    for name in tables.groups:
+        mean = score_text(tables.summary(name, first).mean, first)
+        c = tables.comparison(name, first)
+        runs = sum(run.group == name and run.metric == first for run in tables.runs)
+        word = ("**neither has learned yet**" if learned_nothing(c) else f"**{c.verdict}**") if c else "–"
+        rows.append([name, mean, interval_text(c) if c else "–", str(c.seeds if c else runs), word])
+    return rows
+
+
 def scored(files: Sequence[Path], protocol: Protocol) -> list[str]:
     """Return the lines on one group of held-out cases: all classes, each class, differences from controls."""
     tables = summary_tables(files, control=protocol.control)
@@ -97,9 +122,10 @@ def scored(files: Sequence[Path], protocol: Protocol) -> list[str]:
             lines += [f"Class {label}:", "", markdown_table(tables, label=label, metrics=few)]
     if protocol.further_controls:
         name = metric_name(tables.metrics[0])
-        lines += [f"Paired difference of {name} from further controls, with its 95 % interval and Holm's p:", ""]
+        words = "with its 95 % interval, Holm's p and verdict"
+        lines += [f"Paired difference of {name} from further controls, {words}:", ""]
         lines += [controls_table(tables, files, protocol.further_controls), ""]
-    lines += [f"- {sentence(c)}" for c in tables.comparisons if (c.metric, c.label) == (tables.metrics[0], None)]
+    lines += [f"- {full_sentence(tables, c)}" for c in first_comparisons(tables)]
     return [*lines, *(f"- {note}" for note in tables.notes), ""]
 
 
@@ -116,9 +142,14 @@ def controls_table(tables: Tables, files: Sequence[Path], controls: Sequence[str
 
 
 def difference_text(c: Comparison) -> str:
-    """Return a paired difference with its interval and corrected p."""
+    """Return a paired difference with its interval, corrected p and verdict."""
+    return f"{interval_text(c)}, {p_text(c.p_holm)}, {c.verdict}"
+
+
+def interval_text(c: Comparison) -> str:
+    """Return a paired difference with its interval."""
     value, low, high = (score_text(v, c.metric, signed=True) for v in (c.difference, c.low, c.high))
-    return f"{value} [{low}, {high}], {p_text(c.p_holm)}"
+    return f"{value} [{low}, {high}]"
 
 
 def tail_table(tables: Tables, files: Sequence[Path]) -> str:

@@ -46,17 +46,18 @@ def results(tmp_path, monkeypatch):
     (tmp_path / "results" / "reading.md").write_text("All told.\n")
     (tmp_path / "hearts.toml").write_text(PROTOCOL)
     for name in ("supervised", "teacher"):
-        write_run(tmp_path / "runs" / "hearts" / f"{name}-1-seed0", name)
+        for seed in range(3):
+            write_run(tmp_path / "runs" / "hearts" / f"{name}-1-seed{seed}", name, seed)
     module.collect(tmp_path / "runs" / "hearts")
     return module
 
 
-def write_run(folder, name):
+def write_run(folder, name, seed):
     (folder / "run").mkdir(parents=True)
     shown = {"class1_variance": 0.5, "class1_fill": 32.0, "weight": 1.0} if name == "teacher" else {}
     (folder / "run" / "log.jsonl").write_text(json.dumps({"shown": {}}) + "\n" + json.dumps({"shown": shown}) + "\n")
     keys = dict.fromkeys(("split", "weights", "options", "versions"), "s")
-    prediction = {"method": name, "group": name, "seed": 0, "run": [str(folder)], **keys}
+    prediction = {"method": name, "group": name, "seed": seed, "run": [str(folder)], **keys}
     for group, letter in (("val", "a"), ("tail", "b")):
         dice = np.linspace(0.5, 0.7, 6) + GAIN.get((name, group), 0.0)
         rows = [
@@ -73,7 +74,7 @@ def write_run(folder, name):
 def test_each_group_is_collected_without_any_path(results, tmp_path):
     found = sorted(path for path in (tmp_path / "results").rglob("*") if path.is_file())
     names = ["last_row.json", "scores-tail.csv", "scores-tail.json", "scores-val.csv", "scores-val.json"]
-    assert [path.name for path in found if "teacher" in str(path)] == names
+    assert [path.name for path in found if "teacher-1-seed0" in str(path)] == names
     assert not any(str(tmp_path) in path.read_text() for path in found)
 
 
@@ -82,7 +83,7 @@ def test_groups_are_shown_each_on_its_own_with_the_rarest_class_first(results):
     assert "## Hearts" in head
     assert "All told." in head
     for part, mean, other in ((val, "0.700", "0.400"), (tail, "0.400", "0.700")):
-        assert re.search(rf"\| teacher \| 1 \| 6 \| {mean} ", part)
+        assert re.search(rf"\| teacher \| 3 \| 6 \| {mean} ", part)
         assert other not in part.partition("Dice by class")[0]
         assert f"| teacher | {mean} | {mean} |" in part
         assert "| Method | small (10.0 %) | large (90.0 %) |" in part
@@ -91,9 +92,17 @@ def test_groups_are_shown_each_on_its_own_with_the_rarest_class_first(results):
     assert "so it did worse" in tail
 
 
+def test_the_page_begins_with_all_verdicts_in_one_table(results):
+    table = results.page().partition("All told.")[0]
+    assert "| Data and labels | Method | Dice | Paired difference [95 %] | Seeds | Verdict |" in table
+    assert "| Hearts, val | supervised | 0.600 | – | 3 | – |" in table
+    assert "| Hearts, val | teacher | 0.700 | +0.100 [+0.100, +0.100] | 3 | **better** |" in table
+    assert "| Hearts, tail | teacher | 0.400 | −0.200 [−0.200, −0.200] | 3 | **worse** |" in table
+
+
 def test_further_controls_and_collapse_have_their_tables(results):
     page = results.page()
-    assert "| Method | minus teacher |\n| --- | ---: |\n| supervised | −0.100 [−0.100, −0.100], 0.031 |" in page
+    assert "| Method | minus teacher |\n| --- | ---: |\n| supervised | −0.100 [−0.100, −0.100], 0.031, worse |" in page
     assert "| teacher | – |" in page
     assert "| Run, last batch | Class1 variance | Class1 fill |" in page
     assert "| teacher-1-seed0 | 0.5 | 32 |" in page

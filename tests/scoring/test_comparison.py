@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from semivox.scoring.comparison import bootstrap_interval, compare, compare_all, holm, summarise, wilcoxon_p
+from semivox.scoring.comparison import compare, compare_all, holm, summarise, wilcoxon_p
 from semivox.scoring.scores import Group, Row, Scores
 
 NAN = float("nan")
@@ -26,20 +26,6 @@ def test_holm_is_the_step_down_worked_out_by_hand():
     np.testing.assert_allclose(holm([0.6, 0.9]), [1.0, 1.0])
     np.testing.assert_allclose(holm([0.01, NAN, 0.04]), [0.02, NAN, 0.04])
     assert holm([]).size == 0
-
-
-def test_the_bootstrap_interval_is_scipys_up_to_the_draws():
-    values = np.random.default_rng(1).gamma(2, size=25)
-    expected = stats.bootstrap((values,), np.mean, method="percentile", n_resamples=20_000, rng=2).confidence_interval
-    found = bootstrap_interval(values)
-    np.testing.assert_allclose(found, expected, atol=0.03)
-    assert found == bootstrap_interval(values)
-
-
-def test_the_interval_of_equal_values_is_that_value_and_of_one_value_unknown():
-    assert bootstrap_interval([0.1, 0.1, 0.1]) == (0.1, 0.1)
-    assert all(map(math.isnan, bootstrap_interval([0.1])))
-    assert all(map(math.isnan, bootstrap_interval([])))
 
 
 def test_wilcoxon_handles_zeros_ties_and_nothing_at_all():
@@ -102,15 +88,52 @@ def test_a_case_counts_its_classes_equally(tmp_path):
     assert found.mean == pytest.approx((0.5 + 0.6) / 2)
 
 
+def shifted(values, shift, tmp_path, *, metric="dice", seeds=(0, 1, 2)):
+    """A group of runs that score the values, moved by a shift."""
+    moved = {case: value + shift for case, value in values.items()}
+    return group(f"by {shift}", *(run(moved, tmp_path, metric, seed=seed) for seed in seeds))
+
+
+VALUES = dict(zip("abcdef", np.linspace(1, 2, 6), strict=True))
+
+
 @pytest.mark.parametrize(("metric", "shift", "verdict"), [
     ("dice", 0.1, "better"), ("dice", -0.1, "worse"), ("hd95_mm", 0.1, "worse"), ("assd_mm", -0.1, "better"),
     ("dice", 0.0, "no difference shown"),
 ])  # fmt: skip
 def test_the_verdict_knows_which_way_a_score_is_better(metric, shift, verdict, tmp_path):
-    values = dict(zip("abcdef", np.linspace(1, 2, 6), strict=True))
-    shifted = {case: value + shift for case, value in values.items()}
-    found = compare(group("m", run(shifted, tmp_path, metric)), group("n", run(values, tmp_path, metric)), metric)
-    assert found.verdict == verdict
+    method, control = (shifted(VALUES, by, tmp_path, metric=metric) for by in (shift, 0.0))
+    assert compare(method, control, metric).verdict == verdict
+
+
+@pytest.mark.parametrize(("mine", "theirs", "seeds", "verdict"), [
+    ((0, 1, 2), (0, 1, 2), 3, "better"),
+    ((0,), (0,), 1, "seen once"),
+    ((0, 1, 2), (0, 1), 2, "seen once"),
+    ((0, 1, 2), (1, 2, 3), 2, "seen once"),  # the seeds that both have alone are compared
+    ((0, 1, 2), (3, 4, 5), 3, "better"),
+    ((0, 1, 2), (7,), 1, "seen once"),
+    ((0, 0, 0), (0, 0, 0), 1, "seen once"),
+    ((None, None, None), (None, None, None), 1, "seen once"),
+])  # fmt: skip
+def test_a_difference_that_fewer_than_three_seeds_show_was_seen_once(mine, theirs, seeds, verdict, tmp_path):
+    found = compare(shifted(VALUES, 0.1, tmp_path, seeds=mine), shifted(VALUES, 0, tmp_path, seeds=theirs), "dice")
+    assert (found.seeds, found.verdict) == (seeds, verdict)
+
+
+def test_the_verdict_follows_holms_p_over_the_whole_family(tmp_path):
+    """Six cases give p = 0.031: shown alone, not shown as one of two methods that were tried."""
+    control, up, same = (shifted(VALUES, by, tmp_path) for by in (0, 0.1, 0.0))
+    assert compare_all([(up, control)], "dice")[0].verdict == "better"
+    found = compare_all([(up, control), (same, control)], "dice")[0]
+    assert (found.p, found.p_holm) == pytest.approx((2 / 2**6, 4 / 2**6))
+    assert found.low > 0
+    assert found.verdict == "no difference shown"
+
+
+def test_five_cases_can_show_nothing(tmp_path):
+    five = {case: VALUES[case] for case in "abcde"}
+    assert compare(shifted(five, 0.1, tmp_path), shifted(five, 0, tmp_path), "dice").verdict == "no difference shown"
 
 
 def test_one_pair_gives_no_verdict(tmp_path):

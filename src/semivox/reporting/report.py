@@ -15,16 +15,15 @@ from semivox.reporting.details import read_logs, run_details, run_name, time_tex
 from semivox.reporting.downloads import csv_uri
 from semivox.reporting.figures import PREDICTION, TRUTH, draw_cases
 from semivox.reporting.gallery import gallery
+from semivox.reporting.headline import first_comparisons, full_sentence, headline
 from semivox.reporting.tables import (
     Tables,
     find_controls,
-    headline,
     markdown_table,
     metric_name,
     overlap_text,
     p_text,
     score_text,
-    sentence,
     summary_tables,
     tabulate,
 )
@@ -116,8 +115,8 @@ def _template() -> Any:
 
 def _sentences(tables: Tables) -> list[str]:
     """Return a sentence per comparison, where the headline only counts them."""
-    found = [c for c in tables.comparisons if (c.metric, c.label) == (tables.metrics[0], None)]
-    return [sentence(c) for c in found] if len(found) > 1 else []
+    found = first_comparisons(tables)
+    return [full_sentence(tables, c) for c in found] if len(found) > 1 else []
 
 
 def _out_of_fold(groups: Sequence[Group]) -> list[str]:

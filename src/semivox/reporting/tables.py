@@ -1,8 +1,7 @@
-"""Scores of many runs -> all numbers of a report, as plain data, as Markdown, and as a sentence in plain words."""
+"""Scores of many runs -> all numbers of a report, as plain data and as Markdown."""
 
 import math
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -13,13 +12,6 @@ from semivox.scoring.scores import Group, group_scores, read_scores
 
 NAMES = {"dice": "Dice", "jaccard": "Jaccard", "hd95": "HD95", "hd": "HD", "asd": "ASD", "assd": "ASSD", "nsd": "NSD"}
 UNITS = {"mm", "voxel", "pixel"}
-COUNTED = {
-    "better": "{} did better than the control",
-    "worse": "{} did worse than the control",
-    "no difference shown": "no difference is shown for {}",
-    "too few cases": "{} had too few cases to compare",
-}
-
 
 @dataclass(frozen=True)
 class RunMean:
@@ -152,33 +144,6 @@ def p_text(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def sentence(comparison: Comparison) -> str:
-    """Return a comparison in plain words, with its interval; says "no difference shown" where that contains 0."""
-    c, name = comparison, metric_name(comparison.metric)
-    mean, other = score_text(c.mean, c.metric), score_text(c.control_mean, c.metric)
-    on = f"on the same {c.cases} case{'s' * (c.cases != 1)}"
-    text = f"{c.group} reached a mean {name} of {mean}, {c.control} {other}, {on}"
-    if c.verdict == "too few cases":
-        return f"{text}: too few to compare."
-    difference, low, high = (score_text(v, c.metric, signed=True) for v in (c.difference, c.low, c.high))
-    end = "which contains 0: no difference shown" if c.verdict == "no difference shown" else f"so it did {c.verdict}"
-    return f"{text}: a paired difference of {difference} (95 % interval {low} to {high}), {end}."
-
-
-def headline(tables: Tables) -> str:
-    """Return in one sentence what the unlabelled scans brought, by the first metric's paired interval."""
-    overall = [c for c in tables.comparisons if (c.metric, c.label) == (tables.metrics[0], None)]
-    found = [c for c in overall if c.group in tables.challengers]
-    if not found:
-        return "What the unlabelled scans brought cannot be said: no method was scored beside a control."
-    if len(found) == 1:
-        return f"With unlabelled scans, {sentence(found[0])}"
-    counts = Counter(c.verdict for c in found)
-    said = ", ".join(text.format(counts[verdict]) for verdict, text in COUNTED.items() if counts[verdict])
-    name = metric_name(tables.metrics[0])
-    return f"Of {len(found)} methods with unlabelled scans, by {name} on the same cases, {said}."
-
-
 def markdown_table(tables: Tables, *, label: str | None = None, metrics: Sequence[str] | None = None) -> str:
     """Return a Markdown table: per group the mean ± sd of each metric and the paired difference of the first one.
 
@@ -191,8 +156,9 @@ def markdown_table(tables: Tables, *, label: str | None = None, metrics: Sequenc
     """
     metrics = tuple(metrics or tables.metrics)
     first = metric_name(metrics[0])
-    head = ["Method", "Runs", "Cases", *map(metric_name, metrics), f"Δ {first} [95 %]", "p (Holm)", "Failures"]
-    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
+    told = [f"Δ {first} [95 %]", "p (Holm)", "Verdict"]
+    head = ["Method", "Runs", "Cases", *map(metric_name, metrics), *told, "Failures"]
+    lines = [head, ["---", *["---:"] * (len(head) - 3), "---", "---:"]]
     for group in tables.groups:
         own = [tables.summary(group, metric, label) for metric in metrics]
         runs = sum(run.group == group and run.metric == tables.metrics[0] for run in tables.runs)
@@ -205,13 +171,13 @@ def markdown_table(tables: Tables, *, label: str | None = None, metrics: Sequenc
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines) + "\n"
 
 
-def _difference(comparison: Comparison | None) -> tuple[str, str]:
-    """Return the cells of a paired difference with its interval, and of its corrected p."""
+def _difference(comparison: Comparison | None) -> tuple[str, str, str]:
+    """Return the cells of a paired difference with its interval, of its corrected p, and of its verdict."""
     if comparison is None:
-        return "–", "–"
+        return "–", "–", "–"
     c = comparison
     value, low, high = (score_text(v, c.metric, signed=True) for v in (c.difference, c.low, c.high))
-    return f"{value} [{low}, {high}]", p_text(c.p_holm)
+    return f"{value} [{low}, {high}]", p_text(c.p_holm), c.verdict
 
 
 def _run_means(group: Group, metric: str) -> Iterator[RunMean]:
@@ -246,8 +212,8 @@ def _notes_on_cases(groups: Sequence[Group]) -> Iterator[str]:
     fewest = min(len({case for case, _ in group.cells(group.metrics[0])}) for group in groups)
     if fewest < 6:
         yield (
-            f"With {fewest} cases the signed-rank test cannot go below p = {min(1.0, 2 ** (1 - fewest)):.3g}, and a "
-            "bootstrap interval over so few cases is too narrow."
+            f"With {fewest} cases the signed-rank test cannot go below p = {min(1.0, 2 ** (1 - fewest)):.3g}, so no "
+            "difference can be shown."
         )
 
 

@@ -8,14 +8,14 @@ that both have. Where the split knows patients, the unit is the patient: two fra
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from semivox.scoring.interval import mean_interval
 from semivox.scoring.scores import Group
+from semivox.scoring.verdict import verdict
 
-DRAWS = 10_000
 DISTANCES = ("hd", "asd", "assd")
 
 
@@ -27,8 +27,8 @@ class Summary:
         group: the group's display name.
         label: name of the class; None is the mean over each case's classes.
         metric: column of scores.csv.
-        mean, sd, low, high: over cases; ``low`` and ``high`` bound the 95 % bootstrap interval of the mean. NaN where
-            there are too few cases.
+        mean, sd, low, high: over cases; ``low`` and ``high`` bound the 95 % interval of the mean. NaN where there are
+            too few cases.
         cases: number of cases in it.
         rows: number of scored (run, case, class).
         failures: how many of the rows ``evaluate`` called a failure; they are in the mean.
@@ -59,9 +59,10 @@ class Comparison:
         cases: number of pairs.
         left_out: cases that only one of the two was scored on.
         mean, control_mean: over the pairs.
-        difference, low, high: mean difference and its 95 % bootstrap interval over cases.
+        difference, low, high: mean difference and its 95 % interval over cases.
         p: Wilcoxon signed-rank test, two-sided; NaN without pairs.
         p_holm: ``p`` corrected by Holm's method within its family (same metric and label, all compared groups).
+        seeds: how many seeds both were trained with, see `common_seeds`.
     """
 
     group: str
@@ -76,43 +77,19 @@ class Comparison:
     low: float
     high: float
     p: float
-    p_holm: float = float("nan")
+    p_holm: float
+    seeds: int
 
     @property
     def verdict(self) -> str:
-        """What the interval says: "better", "worse", "no difference shown" (it contains 0) or "too few cases"."""
-        if np.isnan(self.low):
-            return "too few cases"
-        if self.low <= 0 <= self.high:
-            return "no difference shown"
-        return "better" if (self.difference > 0) == higher_is_better(self.metric) else "worse"
+        """The one word for it, see `semivox.scoring.verdict`."""
+        better = higher_is_better(self.metric)
+        return verdict(self.difference, (self.low, self.high), self.p_holm, seeds=self.seeds, higher_is_better=better)
 
 
 def higher_is_better(metric: str) -> bool:
     """Return whether more is better: true for overlaps, false for distances."""
     return not metric.startswith(DISTANCES)
-
-
-def bootstrap_interval(values: ArrayLike, *, draws: int = DRAWS, seed: int = 0) -> tuple[float, float]:
-    """Return the 95 % percentile interval of the mean of (n,) values over bootstrap draws of the n cases.
-
-    Fewer than two values give (NaN, NaN). The interval of equal values is that value.
-    """
-    sample = np.asarray(values, dtype=np.float64)
-    if len(sample) < 2:
-        return float("nan"), float("nan")
-    centre = sample.mean()
-    if np.ptp(sample) == 0:
-        return float(sample[0]), float(sample[0])
-    low, high = np.percentile(_resamples(len(sample), draws, seed) @ (sample - centre), [2.5, 97.5]) + centre
-    return float(low), float(high)
-
-
-@lru_cache(maxsize=4)
-def _resamples(cases: int, draws: int, seed: int) -> NDArray[np.float64]:
-    """Return the weight of each case in each bootstrap draw, (draws, cases); a report asks a thousand times."""
-    drawn = np.random.default_rng(seed).integers(0, cases, (draws, cases)) + cases * np.arange(draws)[:, None]
-    return np.bincount(drawn.ravel(), minlength=draws * cases).reshape(draws, cases) / cases
 
 
 def wilcoxon_p(differences: ArrayLike) -> float:
@@ -157,6 +134,15 @@ def paired_scores(first: Group, second: Group, metric: str, label: str | None = 
     return {case: (left[case], right[case]) for case in left}
 
 
+def common_seeds(first: Group, second: Group) -> int:
+    """Return how many seeds both were trained with; where they share none, how many the one with fewer has.
+
+    Runs that do not say their seed count as one: nobody knows that they differ in it.
+    """
+    mine, theirs = ({run.seed for run in group.runs} for group in (first, second))
+    return len(mine & theirs - {None}) or min(len(mine), len(theirs))
+
+
 def _with_common_seeds(first: Group, second: Group) -> tuple[Group, Group]:
     common = {run.seed for run in first.runs} & {run.seed for run in second.runs} - {None}
     return _with_seeds(first, common), _with_seeds(second, common)
@@ -169,15 +155,17 @@ def _with_seeds(group: Group, seeds: AbstractSet[int | None]) -> Group:
 
 
 def compare(first: Group, second: Group, metric: str, label: str | None = None) -> Comparison:
-    """Return the paired difference `first` minus `second`, without correction for other comparisons."""
+    """Return the paired difference `first` minus `second`, a family of one: Holm's p is p."""
     pairs = paired_scores(first, second, metric, label)
     a, b = np.array(list(pairs.values())).reshape(-1, 2).T
-    low, high = bootstrap_interval(a - b)
+    low, high = mean_interval(a - b)
+    p = wilcoxon_p(a - b)
     everyone = {case for case, _ in first.cells(metric, label).keys() | second.cells(metric, label).keys()}
     return Comparison(
         group=first.name, control=second.name, label=label, metric=metric,
         cases=len(pairs), left_out=len(everyone) - len(pairs), mean=_mean(a), control_mean=_mean(b),
-        difference=_mean(a - b), low=low, high=high, p=wilcoxon_p(a - b),
+        difference=_mean(a - b), low=low, high=high, p=p, p_holm=p,
+        seeds=common_seeds(first, second),
     )  # fmt: skip
 
 
@@ -189,7 +177,7 @@ def per_case(group: Group, metric: str, label: str | None = None) -> dict[str, f
 def summarise(group: Group, metric: str, label: str | None = None) -> Summary:
     """Return mean, sd, interval and counts of one group on one metric."""
     values = np.array(list(per_case(group, metric, label).values()))
-    low, high = bootstrap_interval(values)
+    low, high = mean_interval(values)
     rows = [row for run in group.runs for row in run.rows if label in (None, row.label) and metric in row.values]
     return Summary(
         group=group.name, label=label, metric=metric, mean=_mean(values),
