@@ -17,7 +17,7 @@ def fold_folders(folder: Path, folds: int) -> tuple[Path, ...]:
 
 
 def read_folds(folder: Path) -> dict[str, Any]:
-    """Return what folds.json says: "folds", "split" and more; nothing where there is none.
+    """Return what folds.json says: "folds", "parts" and more; nothing where there is none.
 
     Raises:
         RunError: the file is damaged.
@@ -27,8 +27,9 @@ def read_folds(folder: Path) -> dict[str, Any]:
         found = read_object(file, advice=advice)
     except FileNotFoundError:
         return {}
-    if type(found.get("folds")) is not int or found["folds"] < 2:
-        raise RunError(f"{file}: found folds = {found.get('folds')!r}, expected a number from 2 on; {advice}")
+    folds, parts = found.get("folds"), found.get("parts")
+    if type(folds) is not int or not isinstance(parts, list) or not 2 <= folds == len(parts):
+        raise RunError(f"{file} is damaged: found folds = {folds!r:.40}, expected as many as there are parts; {advice}")
     return found
 
 
