@@ -97,6 +97,26 @@ def test_values_elsewhere_are_refused_and_their_file_is_not_opened(ending, named
         files_of(path)
 
 
+@pytest.mark.parametrize(
+    ("ending", "hidden"),
+    [
+        (".mha", "ElementDataFile: {}\n"), (".mha", "ElementDataFile\0= {}\n"), (".mha", "ElementDataFile\n= {}\n"),
+        (".nrrd", "content: a\rdata file: {}\n"), (".nrrd", "#\rdata file: {}\n"), (".nrrd", "Data File: {}\n"),
+    ],
+)  # fmt: skip
+def test_values_elsewhere_are_refused_in_all_spellings_that_itk_follows(ending, hidden, tmp_path):
+    secret = tmp_path / "secret.raw"
+    secret.write_bytes(np.full(VALUES.shape, 7, np.float32).tobytes())
+    (tmp_path / "scans").mkdir()
+    path = save(tmp_path / "scans" / f"a{ending}")
+    old = "ElementDataFile" if ending == ".mha" else "encoding: raw\n"
+    change(path, old, hidden.format(secret) + old if ending == ".mha" else old + hidden.format(secret))
+    assert (SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path))) == 7).all()
+    for pixels in (False, True):
+        with pytest.raises(DatasetError, match=f"a{ending}: found"):
+            read_raw(path, pixels=pixels)
+
+
 def test_a_changed_data_file_is_a_changed_scan(tmp_path):
     folder = write_toy_dataset(tmp_path / "data", cases=3, unlabelled=1)
     for case in read_dataset(folder).cases.values():

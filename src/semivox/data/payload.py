@@ -91,6 +91,9 @@ def _meta_payload(path: Path) -> Payload:
             if equals:
                 fields[key.strip()] = value.strip()
         start = file.tell()
+        file.seek(0)
+        if file.read(start).count(b"ElementDataFile") > 1:  # ITK may take the other one, which is spelt in its own ways
+            raise ValueError("its header names the file of its values twice")
     named, binary = fields["ElementDataFile"], _says(fields, "BinaryData", True)
     local = named.upper() == "LOCAL"
     data = path if local else _beside(path, named, is_list=named.upper().startswith("LIST"))
@@ -133,7 +136,10 @@ def _line(file: IO[bytes], *, may_end: bool = False) -> str:
         if may_end:
             return ""
         raise ValueError("its header has no end")
-    return os.fsdecode(line).rstrip("\r\n")  # as names of files are
+    text = os.fsdecode(line).removesuffix("\n").removesuffix("\r")  # as names of files are
+    if "\r" in text:
+        raise ValueError("its header has a line within a line")  # for ITK they are two
+    return text
 
 
 def _says(fields: dict[str, str], key: str, default: bool) -> bool:
