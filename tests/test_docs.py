@@ -36,7 +36,8 @@ def commands(page: Path) -> Iterator[str]:
 
 COMMANDS = [(page, line) for page in SHIPPED for line in commands(page)]
 VERBS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-OPTIONS = {word for verb in VERBS.values() for option in verb.params for word in (*option.opts, *option.secondary_opts)}
+PARAMETERS = [option for verb in (typer.main.get_command(app), *VERBS.values()) for option in verb.params]
+OPTIONS = {word for option in PARAMETERS for word in (*option.opts, *option.secondary_opts)}
 
 
 def name_of(value: object) -> str:

@@ -49,6 +49,9 @@ def test_every_function_that_takes_a_path_takes_a_string(place, tmp_path, monkey
         "Predictor": lambda: semivox.Predictor(run, device="cpu").run.path == Path(run),
         "bench": lambda: semivox.bench(f"{place}/protocol.toml", output=f"{out}/bench", cache=cache, device="cpu"),
         "check_dataset": lambda: semivox.check_dataset(data, split=split, unlabelled=more) == [],
+        "cross_validate": lambda: semivox.cross_validate(
+            data, **asked, folds=2, output=f"{out}/folds", settings=SMALL, device="cpu"
+        ).finished,
         "demo": lambda: begun_demo(f"{out}/demo"),
         "fingerprint": lambda: semivox.fingerprint(semivox.read_dataset(data), semivox.read_split(split)),
         "plan_dataset": lambda: semivox.plan_dataset(data, **asked, device="cpu").values["dims"] == 3,

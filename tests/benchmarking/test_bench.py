@@ -11,7 +11,7 @@ import pytest
 from semivox.benchmarking import bench as bench_file
 from semivox.benchmarking.bench import bench, find_data
 from semivox.benchmarking.protocols import jobs_of, read_protocol
-from semivox.errors import ConfigError, DatasetError, UnknownMethodError
+from semivox.errors import ConfigError, DatasetError, TimeUpError, UnknownMethodError
 from toys import write_toy_dataset
 
 CONFIG = """
@@ -184,3 +184,11 @@ def test_every_shipped_protocol_can_be_followed(file):
     protocol = read_protocol(file)
     for job in jobs_of(protocol, Path("nowhere")):
         bench_file._check(job, protocol)
+
+
+def test_a_spent_budget_stops_behind_a_checkpoint_and_the_same_call_goes_on(protocol, tmp_path):
+    with pytest.raises(TimeUpError, match="the same command goes on") as stopped:
+        run(protocol, seconds=0.001)
+    assert stopped.value.exit_code == 3
+    assert len(list(tmp_path.rglob("step_*.pt"))) == 1
+    assert [report.name for report in run(protocol)] == ["report.html"]

@@ -30,6 +30,13 @@ def test_without_a_terminal_lines_come_now_and_then_and_at_the_end(capsys):
     assert err.splitlines() == ["prepared 1/3  case_1", "prepared 3/3  case_3"]
 
 
+def test_a_note_is_written_once(capsys):
+    with Console() as console:
+        for note in ("memory is short", "few labels", "memory is short"):
+            console.note(note)
+    assert capsys.readouterr().err.splitlines() == ["note: memory is short", "note: few labels"]
+
+
 def test_a_row_of_the_log_shows_step_losses_speed_and_time_left(capsys):
     with Console(every=0) as console:
         console.row(ROW, total=10, name="simcvd")

@@ -81,11 +81,12 @@ def test_ctrl_c_in_a_training_exits_with_130_behind_a_checkpoint(semivox, tmp_pa
     assert Path("run/checkpoints/step_00000003.pt").exists()
 
 
-def test_a_spent_budget_is_no_error(semivox, tmp_path):
+def test_a_spent_budget_exits_with_3(semivox, tmp_path):
     data = str(write_toy_dataset(tmp_path / "data", cases=3, unlabelled=1))
-    code, out, _ = semivox("train", data, "-o", "run", *TINY, "--budget", "0.001s")
-    assert code == 0
-    assert "--resume goes on" in out
+    code, out, err = semivox("train", data, "-o", "run", *TINY, "--budget", "0.001s")
+    assert (code, out) == (3, "run\n")
+    assert err.splitlines()[-1] == "semivox: the time is up: the same command with --resume goes on with run"
+    assert semivox("train", data, "-o", "run", *TINY, "--resume")[0] == 0
 
 
 def test_ctrl_c_elsewhere_exits_with_130_too(semivox, tmp_path, monkeypatch):
@@ -144,7 +145,9 @@ MISTAKES = {
         ["split", "data", "--held-out", "0", "--held-out-list", "empty.txt", "-o", "s.json"], "found both --held-out 0",
     ),
     "number": (["split", "data", "--labelled", "two", "-o", "s.json"], "'--labelled'"),
-    "argument": (["train"], "data"),
+    "nothing for a number": (
+        ["train", "data", "-o", "run", "--set", "predict.step_size=None"], "'predict.step_size' (--set): found None",
+    ),
     "budget": (["train", "data", "-o", "run", "--budget", "2 hours"], "such as 2h"),
     "memory": (["plan", "data", "--memory", "much"], "such as 10GB"),
     "device": (["train", "data", "-o", "run", "--device", "gpu"], "'auto', 'cpu', 'cuda'"),

@@ -203,6 +203,17 @@ def test_settings_are_read_as_toml_or_as_words():
         parse_settings(["net=vnet", "net.name=unet"])
 
 
+@pytest.mark.parametrize("word", ["None", "none", "null"])
+def test_a_word_for_nothing_unsets_a_key_and_is_no_text(word):
+    values = parse_settings([f"spacing={word}", f"predict.stride={word}", f'label="{word}"'])
+    before = {"spacing": [1, 1, 1], "predict": {"stride": [9] * 3}}
+    config, sources = resolve_config([("config", before), ("set", values)])
+    assert (config.spacing, config.predict.stride, config.label) == (None, None, word)
+    assert sources["spacing"] == "set"
+    with pytest.raises(ConfigError, match=r"'predict.step_size' \(--set\): found None, but input should be"):
+        resolve_config([("--set", parse_settings([f"predict.step_size={word}"]))])
+
+
 def test_the_text_of_a_config_reads_back_as_the_same_config():
     config = Config(
         label='β 😀 "quoted" \\ #',

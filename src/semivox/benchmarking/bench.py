@@ -4,7 +4,9 @@ What is done is skipped, what was cut is resumed; a job that another protocol ha
 """
 
 import json
+import math
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from semivox.config.keys import for_method, read_config, resolve_config
 from semivox.config.toml import flatten
 from semivox.data.dataset import Dataset, read_dataset
 from semivox.data.splitting import Split
-from semivox.errors import ConfigError, RunError
+from semivox.errors import ConfigError, RunError, TimeUpError
 from semivox.files import write_atomic
 from semivox.prediction.files import predict
 from semivox.reporting.report import write_report
@@ -28,6 +30,7 @@ def bench(
     protocol_file: Path | str,
     *,
     output: Path | str | None = None,
+    seconds: float | None = None,
     cache: Path | str | None = None,
     device: str = "auto",
     on_job: Callable[[Job, int, int], None] | None = None,
@@ -39,6 +42,7 @@ def bench(
     Args:
         protocol_file: the protocol.
         output: folder of runs, masks, scores and reports; by default ``runs/NAME`` after the file.
+        seconds: time budget of the trainings; the one that it ends stops behind a checkpoint.
         cache: folder of prepared arrays.
         device: "auto", "cpu" or "cuda".
         on_job: called with (job, number, all) before each job that is not done.
@@ -50,8 +54,10 @@ def bench(
 
     Raises:
         ConfigError: the protocol or the data folder cannot be used, or `output` holds runs of another protocol.
+        TimeUpError: the time is up; the same call goes on.
         KeyboardInterrupt: a signal stopped a training behind a checkpoint; the same call goes on.
     """
+    deadline = math.inf if seconds is None else time.monotonic() + seconds
     protocol = read_protocol(Path(protocol_file))
     output = Path(output) if output else Path("runs") / Path(protocol_file).stem
     data = find_data(protocol.data)
@@ -66,7 +72,8 @@ def bench(
         if on_job:
             on_job(job, number, len(jobs))
         split = splits[job.spec.labelled]
-        _do(job, protocol, dataset, split, cache=cache, device=device, on_row=on_row, on_note=on_note)
+        left = deadline - time.monotonic()
+        _do(job, protocol, dataset, split, seconds=left, cache=cache, device=device, on_row=on_row, on_note=on_note)
     return tuple(_report(group, jobs, protocol, output) for group in protocol.groups)
 
 
@@ -138,6 +145,7 @@ def _do(
     dataset: Dataset,
     split: Split,
     *,
+    seconds: float,
     cache: Path | str | None,
     device: str,
     on_row: Callable[[Row, int], None] | None,
@@ -155,13 +163,16 @@ def _do(
         config=protocol.config,
         settings=job.settings,
         resume=True,
+        seconds=seconds,
         cache=cache,
         device=device,
         on_row=on_row,
         on_note=on_note,
     )
-    if not outcome.finished:
+    if outcome.interrupted:
         raise KeyboardInterrupt
+    if not outcome.finished:
+        raise TimeUpError("the time is up: the same command goes on where it was")
     predict([outcome.run], [dataset.folder], output=job.folder / "masks", held_out=True, device=device)
     for group, cases in groups_of(protocol, split, dataset).items():
         scores = job.scores[group]

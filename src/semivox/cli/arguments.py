@@ -26,9 +26,9 @@ def existing(given: Any) -> Any:
     return given
 
 
-def file_argument(help: str) -> Any:
+def file_argument(name: str, help: str) -> Any:
     """Return a positional argument that names files."""
-    return typer.Argument(help=help, callback=existing, show_default=False)
+    return typer.Argument(metavar=name, help=help, callback=existing, show_default=False)
 
 
 def file_option(*words: str, help: str) -> Any:
@@ -50,7 +50,7 @@ def number_or_names(option: str, number: int | None, file: Path | None) -> int |
     return read_names(file) if file else number
 
 
-Data = Annotated[Path, file_argument("nnU-Net or Medical Decathlon folder")]
+Data = Annotated[Path, file_argument("DATA", "nnU-Net or Medical Decathlon folder")]
 SplitFile = Annotated[Path | None, file_option("--split", help="lists of cases, as `split` writes them")]
 Unlabelled = Annotated[Path | None, file_option("--unlabelled", help="folder of further unlabelled scans")]
 Cache = Annotated[Path | None, typer.Option("--cache", help="folder of prepared arrays; else SEMIVOX_CACHE")]
@@ -59,3 +59,4 @@ Settings = Annotated[list[str], typer.Option("--set", help="key=value; wins over
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device")]
 Method = Annotated[str | None, typer.Option("--method", help="see `semivox methods`")]
 Output = Annotated[Path, typer.Option("-o", "--output", show_default=False)]
+Budget = Annotated[str | None, typer.Option("--budget", help="stop behind a checkpoint after a time such as 2h")]

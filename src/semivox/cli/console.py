@@ -30,6 +30,7 @@ class Console:
             disable=not self.rich.is_terminal,
         )
         self.tasks: dict[str, TaskID] = {}
+        self.notes: set[str] = set()
 
     def __enter__(self) -> "Console":
         self.bar.start()
@@ -43,6 +44,12 @@ class Console:
     def say(self, text: str) -> None:
         """Write a line that stays."""
         self.rich.print(text, markup=False)
+
+    def note(self, text: str) -> None:
+        """Write a sentence on what goes on all the same, once: the runs of a protocol have the same to say."""
+        if text not in self.notes:
+            self.notes.add(text)
+            self.say(f"note: {text}")
 
     def show(self, what: str, done: int, total: int, detail: str = "") -> None:
         """Show how far a count is."""

@@ -123,6 +123,6 @@ def prepare(
             unlabelled=unlabelled,
             cache=cache,
             on_prepared=lambda case, done, total: console.show("prepared", done, total, case),
-            on_note=lambda note: console.say(f"note: {note}"),
+            on_note=console.note,
         )
     print(f"{folder}: {size(count)}")

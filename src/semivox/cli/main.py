@@ -6,6 +6,7 @@ from typing import Any
 
 import typer
 
+from semivox.cli.usage import usage_of
 from semivox.cli.verbs import app
 from semivox.errors import PredictionError, SemivoxError, nearest
 
@@ -14,7 +15,10 @@ INTERRUPTED = 130
 
 
 def main() -> None:
-    """Run the command line: exit 0 when done, 2 for the user's fault, 1 for ours, 130 when interrupted."""
+    """Run the command line: exit 0 when done, 1 for our fault or scans that failed, 2 for the user's, 3, 130.
+
+    3 says that the time of --budget is up, 130 that a signal came: the same command goes on.
+    """
     sys.path.append("")  # as with `python -m`, a method may be a file of the user's in the working folder
     debug = "--debug" in sys.argv
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a queue sends is told and cleaned up as Ctrl-C is
@@ -22,7 +26,7 @@ def main() -> None:
     try:
         code = app(words, standalone_mode=False)
     except typer.TyperException as error:
-        _fail(_with_nearest(error))
+        _fail(_with_nearest(error), further=usage_of(error))
     except SemivoxError as error:
         if debug:
             raise
@@ -46,12 +50,12 @@ def _with_nearest(error: typer.TyperException) -> str:
     return text
 
 
-def _fail(message: object, *, code: int = 2) -> None:
+def _fail(message: object, *, code: int = 2, further: str = "") -> None:
     """Print what went wrong, on one line, or on one for each scan that failed, and exit."""
     lines = [" ".join(line.split()) for line in str(message).splitlines()]
     text = "\n  ".join(lines) if isinstance(message, PredictionError) else " ".join(lines)
     if text:
-        print(f"semivox: {text}", file=sys.stderr)
+        print(f"semivox: {text}\n{further}", file=sys.stderr, end="")
     sys.exit(code)
 
 

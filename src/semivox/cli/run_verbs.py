@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from semivox.cli.arguments import (
+    Budget,
     Cache,
     ConfigName,
     Data,
@@ -48,13 +49,14 @@ def train(
     config: ConfigName = None,
     settings: Settings = [],  # noqa: B006
     resume: Annotated[bool, typer.Option("--resume", help="go on from the last checkpoint")] = False,
-    budget: Annotated[str | None, typer.Option(help="stop behind a checkpoint after a time such as 2h")] = None,
+    budget: Budget = None,
     unlabelled: Unlabelled = None,
     cache: Cache = None,
     device: Device = "auto",
 ) -> int:
     """Train a method into a run folder; with --folds, cross-validate it on the labelled cases."""
     from semivox.cli.console import Console
+    from semivox.errors import TimeUpError
     from semivox.runs.folder import parse_budget
 
     with Console() as console:
@@ -72,15 +74,18 @@ def train(
             device=device,
             on_row=lambda row, total: console.row(row, total=total),
             on_prepared=lambda case, done, total: console.show("prepared", done, total, case),
-            on_note=lambda note: console.say(f"note: {note}"),
+            on_note=console.note,
         )
-    if outcome.rank == 0:  # under torchrun, one process speaks for all
-        if folds and outcome.finished:
-            print(outcome.describe())
-        if not outcome.finished and not outcome.interrupted:
-            print("the time is spent; the same command with --resume goes on")
-        print(outcome.scores if folds and outcome.finished else outcome.run)
-    return 130 if outcome.interrupted else 0
+    if outcome.rank != 0:  # under torchrun, one process speaks for all; it kills them where another fails first
+        return 0
+    if folds and outcome.finished:
+        print(outcome.describe())
+    print(outcome.scores if folds and outcome.finished else outcome.run)
+    if outcome.interrupted:
+        return 130
+    if not outcome.finished:
+        raise TimeUpError(f"the time is up: the same command with --resume goes on with {outcome.run}")
+    return 0
 
 
 def _training(folds: int | None, console: Any) -> Callable[..., Any]:
@@ -99,7 +104,7 @@ def _training(folds: int | None, console: Any) -> Callable[..., Any]:
 
 
 def predict(
-    paths: Annotated[list[Path], file_argument("RUN... SCANS...: run folders, then files or folders of scans")],
+    paths: Annotated[list[Path], file_argument("RUN... SCANS...", "run folders, then files or folders of scans")],
     output: Output,
     held_out: Annotated[bool, typer.Option("--held-out", help="SCANS is the data folder: its held-out cases")] = False,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="also write class probabilities")] = False,
@@ -134,29 +139,32 @@ def predict(
             device=device,
             overwrite=overwrite,
             on_case=lambda case, done, total: console.show("predicted", done, total, case),
-            on_note=lambda note: console.say(f"note: {note}"),
+            on_note=console.note,
         )
     print(f"{len(masks)} masks: {output}")
 
 
 def bench(
-    protocol: Annotated[Path, file_argument("protocol file, such as benchmarks/la2018-small.toml")],
+    protocol: Annotated[Path, file_argument("PROTOCOL", "protocol file, such as benchmarks/la2018-small.toml")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="else runs/NAME")] = None,
+    budget: Budget = None,
     cache: Cache = None,
     device: Device = "auto",
 ) -> None:
     """Run a protocol's methods and seeds one after another; what is done is skipped, what was cut goes on."""
     from semivox.benchmarking.bench import bench as run_bench
     from semivox.cli.console import Console
+    from semivox.runs.folder import parse_budget
 
     with Console() as console:
         reports = run_bench(
             protocol,
             output=output,
+            seconds=parse_budget(budget) if budget else None,
             cache=cache,
             device=device,
             on_job=lambda job, number, total: console.say(f"[{number + 1}/{total}] {job.folder.name}"),
             on_row=lambda row, total: console.row(row, total=total),
-            on_note=console.say,
+            on_note=console.note,
         )
         print(*reports, sep="\n")

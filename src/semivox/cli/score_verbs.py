@@ -13,8 +13,8 @@ from semivox.cli.arguments import (
 
 
 def evaluate(
-    masks: Annotated[Path, file_argument("folder of masks")],
-    labels: Annotated[Path, file_argument("folder of labels, or of the data set")],
+    masks: Annotated[Path, file_argument("MASKS", "folder of masks")],
+    labels: Annotated[Path, file_argument("LABELS", "folder of labels, or of the data set")],
     output: Output,
     cases: Annotated[Path | None, file_option(help="split.json: score every held-out case, missing ones too")] = None,
     unit: Annotated[str | None, typer.Option(help="mm or voxel; pictures have pixels")] = None,
@@ -30,7 +30,7 @@ def evaluate(
 
 
 def report(
-    scores: Annotated[list[Path], file_argument("scores.csv of every run")],
+    scores: Annotated[list[Path], file_argument("SCORES...", "scores.csv of every run")],
     output: Output = Path("report.html"),
     control: Annotated[str, typer.Option(help="the method that others are compared with")] = "supervised",
     images: Annotated[Path | None, file_option(help="folder of the scans, if scores.json knows none")] = None,

@@ -1,19 +1,54 @@
 """The verbs of the command line, in the order in which ``--help`` lists them."""
 
+from collections.abc import Callable
+from typing import Annotated, Any
+
 import typer
 
+import semivox
 from semivox.cli.data_verbs import check, plan, prepare, split
 from semivox.cli.run_verbs import bench, demo, predict, train
 from semivox.cli.score_verbs import evaluate, methods, report
+from semivox.cli.usage import Verb
 
 app = typer.Typer(
     name="semivox",
     help="Semi-supervised segmentation of medical scans: a few labelled, many unlabelled.",
-    epilog="With --debug anywhere, an error shows where in the code it came from.",
-    add_completion=False,
+    epilog="""
+    Exit codes: 0 done; 1 our fault, or scans that could not be predicted; 2 something that you can mend; 3 the time of
+    --budget is up; 130 interrupted. With --debug anywhere, an error shows where in the code it came from.
+    """,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
-for verb in (demo, check, split, plan, prepare, train, predict, evaluate, report, bench, methods):
-    app.command()(verb)
+EXAMPLES: dict[Callable[..., Any], str] = {
+    demo: "semivox demo -o demo",
+    check: "semivox check DATA",
+    split: "semivox split DATA --labelled 4 --held-out 10 -o split.json",
+    plan: "semivox plan DATA --split split.json",
+    prepare: "semivox prepare DATA --split split.json",
+    train: "semivox train DATA --split split.json --method simcvd -o run",
+    predict: "semivox predict run DATA --held-out -o masks",
+    evaluate: "semivox evaluate masks DATA --cases split.json -o scores.csv",
+    report: "semivox report scores.csv -o report.html",
+    bench: "semivox bench benchmarks/la2018-small.toml",
+    methods: "semivox methods simcvd",
+}
+for verb, example in EXAMPLES.items():
+    app.command(cls=Verb, epilog=f"Example: {example}")(verb)
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        print(f"semivox {semivox.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _semivox(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", callback=_tell_version,
+                                          is_eager=True)] = False,
+) -> None:
+    """Take what comes before the verb."""

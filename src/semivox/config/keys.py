@@ -18,6 +18,10 @@ from semivox.errors import ConfigError, nearest
 Model = TypeVar("Model", bound=BaseModel)
 
 
+UNSET = ("none", "null")
+"""What people write on a command line for a key that is to be unset."""
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="constants")
 
@@ -235,6 +239,8 @@ def list_configs() -> tuple[str, ...]:
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     """Return the values of ``key=value`` words; a value is read as TOML, or as a string where it is none.
 
+    TOML has no word for nothing: ``key=None`` (or null) unsets a key that may be unset; ``key="None"`` is that string.
+
     Raises:
         ConfigError: a word has no '='.
     """
@@ -246,7 +252,8 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
         try:
             value = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
-            value = text.strip()
+            word = text.strip()
+            value = None if word.lower() in UNSET else word
         values[key.strip()] = value
     return nest(values)
 

@@ -63,7 +63,7 @@ def run_details(run: Scores) -> RunDetails:
         "unit of distances": run.info.get("unit"),
         "tolerance of NSD": run.info.get("tolerance"),
         "definition of HD95": run.info.get("hd95"),
-        "options of predict": prediction.get("options"),
+        "options of predict": _given(prediction.get("options")),
         "versions": prediction.get("versions"),
     }
     splits = [read_split(file) for folder in _run_folders(run) if (file := folder / "split.json").is_file()]
@@ -136,6 +136,12 @@ def _seconds(log: Log) -> float:
         if isinstance(step, int | float) and isinstance(mean, int | float):
             last[str(line.get("stage"))] = mean * (step + 1)
     return sum(last.values())
+
+
+def _given(options: Any) -> Any:
+    """Return the options that were given: None stands for what the config says."""
+    known = options if isinstance(options, dict) else {}
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def _steps_text(prediction: Mapping[str, Any]) -> str:
