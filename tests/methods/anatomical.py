@@ -6,6 +6,12 @@ from crops import all_stages, freeze, make_toy_method, run_forward, run_steps, t
 
 PRETRAIN, FINETUNE = all_stages("arco")
 SMALL = {"anchors": 16, "keys": 8, "bank": 64, "width": 8, "latent": 8, "memory": 6, "neighbours": 2}
+RELEASED = {
+    "alpha_floor": 0.0, "anchors_from": "released", "confidence": 0.97, "pseudo": "released", "weight_local": 1.0,
+    "teacher_view": "released", "weight_contrast": 0.01, "neighbours_head": "released", "ema_decay": 0.99,
+    "schedule_over": "stage",
+}  # fmt: skip
+"""What the papers print and the released code does, where the defaults are mended."""
 PLAIN = {"geometry": "none", "intensity": "none"}
 
 in_2d_and_3d = pytest.mark.parametrize("dims", [2, 3])

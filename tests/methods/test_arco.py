@@ -4,12 +4,14 @@ import copy
 
 import pytest
 import torch
-from anatomical import FINETUNE, PLAIN, PRETRAIN, in_2d_and_3d, make, never, one_step, warmed
+from anatomical import FINETUNE, PLAIN, PRETRAIN, RELEASED, in_2d_and_3d, make, never, one_step, warmed
 from crops import make_toy_method, run_forward, run_steps, toy_batch, toy_progress
 
 from semivox.errors import ConfigError
 from semivox.methods.arco import ARCO, Config
 from semivox.nets.build import MakeNet
+from semivox.ops.dice import dice_ce
+from semivox.types import Progress
 
 # The released bugs
 
@@ -79,15 +81,28 @@ def test_weights_multiply_their_term_and_nothing_else(stage):
         method.config = method.config.model_copy(update={field: getattr(Config(), field)})
 
 
-def test_pseudo_labels_count_by_the_confident_part_of_their_image():
-    assert one_step(make(confidence=1.0))["unsupervised"] == 0
-    method = make(confidence=0.0, mix="none", net={"dropout": 0.0}, **PLAIN)
+def test_released_pseudo_labels_count_by_the_confident_part_of_their_image():
+    assert one_step(make(confidence=1.0, pseudo="released"))["unsupervised"] == 0
+    released = {"pseudo": "released", "mix": "none", "net": {"dropout": 0.0}}
+    method = make(confidence=0.0, **released, **PLAIN)
     batch = toy_batch(dims=2, padded=False)
     with torch.no_grad():
         errors = torch.nn.functional.cross_entropy(
             method.student(batch.image_u), method.teacher.train(method.training)(batch.image_u).argmax(1)
         )
     assert one_step(method, batch)["unsupervised"] == pytest.approx(errors.item(), rel=1e-5)
+
+
+def test_pseudo_labels_train_by_cross_entropy_and_dice_where_they_are_sure():
+    assert one_step(make(confidence=1.0))["unsupervised"] == pytest.approx(0, abs=1e-6)
+    method = make(confidence=0.6, mix="none", net={"dropout": 0.0}, **PLAIN)
+    batch = toy_batch(dims=2)
+    with torch.no_grad():
+        confidence, q = method.teacher(batch.image_u).softmax(1).max(1)
+        sure = (confidence >= 0.6) & batch.valid_u
+        expected = dice_ce(method.student(batch.image_u), q, sure)
+    assert 0 < sure.float().mean() < 1
+    assert one_step(method, batch)["unsupervised"] == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_the_supervised_loss_is_dice_plus_cross_entropy():
@@ -118,8 +133,16 @@ def test_mirrors_in_space_are_others_than_those_by_rank():
     assert one_step(warmed(sampler="sag", mirror="space")) != one_step(warmed(sampler="sag"))
 
 
-def test_the_defaults_are_the_papers():
-    config = Config()
+def test_what_keeps_a_term_from_working_is_mended_and_comes_back_by_name():
+    """The fields in which semivox's defaults differ from print and release, and no others."""
+    mended = {name: getattr(Config(), name) for name in RELEASED}
+    assert not set(mended.items()) & set(RELEASED.items())
+    for stage in (PRETRAIN, FINETUNE):
+        assert one_step(warmed(stage=stage, **RELEASED), stage=stage) != one_step(warmed(stage=stage), stage=stage)
+
+
+def test_the_other_defaults_are_the_papers():
+    config = Config(**RELEASED)
     weights = config.weight_contrast, config.weight_unsupervised, config.weight_neighbours
     assert weights == (0.01, 1.0, 1.0)
     assert (config.weight_global, config.weight_local, config.tau_student, config.tau_teacher) == (1.0, 1.0, 0.1, 0.01)
@@ -148,12 +171,32 @@ def test_nothing_remembered_asks_for_a_gradient():
         assert not any(buffer.requires_grad for buffer in warmed(stage=stage).buffers())
 
 
-def test_the_teacher_starts_each_stage_from_the_student():
-    method = warmed(stage=PRETRAIN)
+def test_released_the_teacher_starts_each_stage_from_the_student():
+    method = warmed(stage=PRETRAIN, schedule_over="stage", ema_decay=0.99)
     name = "decoders.0.out.weight"
     assert not torch.equal(method.student.get_parameter(name), method.teacher.get_parameter(name))
     run_steps(method, [toy_batch(dims=2)], stage=FINETUNE)  # step 0 of the warm start
     assert torch.equal(method.student.get_parameter(name), method.teacher.get_parameter(name))
+
+
+def test_the_teacher_goes_on_over_the_stages_border_and_its_memory_is_a_tenth_of_the_stage():
+    method = warmed(stage=PRETRAIN)
+    name = "decoders.0.out.weight"
+    before = method.teacher.get_parameter(name).clone()
+    with torch.no_grad():
+        method.student.get_parameter(name).add_(1)
+    method.after_step(Progress("finetune", step=0, steps=40, total_step=30))  # 1 - 10 / 40
+    expected = 0.75 * before + 0.25 * method.student.get_parameter(name)
+    torch.testing.assert_close(method.teacher.get_parameter(name), expected)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_the_projector_of_pixels_learns_from_neighbours_only_where_it_is_shared(own):
+    method = warmed(neighbours_head="own" if own else "released")
+    terms = run_forward(method, toy_batch(dims=2), toy_progress(stage="finetune"))
+    weight = method.anatomy.student.out.weight
+    (gradient,) = torch.autograd.grad(terms.losses["neighbours"], [weight], allow_unused=True)
+    assert (gradient is None) == own
 
 
 @pytest.mark.parametrize("mode", ["train", "eval"])

@@ -65,7 +65,9 @@ def test_pseudo_labels_confidence_and_padding_are_mixed_as_the_image_is(kind, di
     valid = torch.ones(3, *SIZES[dims], dtype=torch.bool)
     valid[1, :6] = False
     image = (4 * torch.rand(3, 1, *SIZES[dims], generator=random)) * valid.unsqueeze(1)
-    mixed, q, confidence, kept = method._mixed(image, valid, 2, toy_progress())
+    view = toy_batch(dims=dims)  # its own crops are not looked at
+    mixed, taught, q, confidence, kept = method._mixed(view, image, valid, toy_progress())
+    assert torch.equal(taught, mixed)
     own, sure = Reader()(mixed).softmax(1).argmax(1), Reader()(mixed).softmax(1).amax(1)
     assert torch.equal(q[kept], own[kept])
     torch.testing.assert_close(confidence[kept], sure[kept])
@@ -110,8 +112,8 @@ def test_labelled_pixels_are_sure_and_anchors_where_the_teacher_knows_the_class(
 
 @pytest.mark.parametrize(("step", "share"), [(0, 0.2), (5, 0.1), (9, 0.02)])
 def test_of_unlabelled_pixels_those_of_lowest_entropy_take_part_and_ever_fewer(step, share):
-    """T17: alpha_t falls from 20 % to 0; 128 pixels compete."""
-    method = make(net={"classes": 3})
+    """T17: alpha_t falls from 20 % to 0; 128 pixels compete, all of them together as released."""
+    method = make(net={"classes": 3}, anchors_from="released", alpha_floor=0.0)
     logits, label = random_logits()
     anchors, prototypes, keys = roles(method, logits, -logits, label, step=step)
     assert prototypes.sum() == int(share * 128)
@@ -121,6 +123,30 @@ def test_of_unlabelled_pixels_those_of_lowest_entropy_take_part_and_ever_fewer(s
     assert not anchors.any()  # the teacher thinks otherwise
     anchors, prototypes, _ = roles(method, logits, logits, label, step=step)
     assert torch.equal(anchors, prototypes)
+
+
+@pytest.mark.parametrize(("step", "share"), [(0, 0.2), (5, 0.1), (9, 0.05)])
+def test_unlabelled_pixels_compete_within_their_pseudo_class_and_some_always_take_part(step, share):
+    method = make(net={"classes": 3})
+    logits, label = random_logits()
+    logits = torch.where(label[:, None] == 0, 5 * logits, logits)  # background is surer than any foreground
+    label = logits.argmax(1)
+    _, prototypes, _ = roles(method, logits, logits, label, step=step)
+    y, doubt = label[:, 1::2, 1::2], torch.special.entr(logits.softmax(1)).sum(1)[:, 1::2, 1::2]
+    for k in range(3):
+        assert prototypes[y == k].sum() == int(share * (y == k).sum() + 1e-6) > 0
+        assert doubt[prototypes & (y == k)].max() <= doubt[~prototypes & (y == k)].min()
+
+
+def test_the_teacher_labels_clean_crops_whatever_the_student_sees():
+    batch = toy_batch(dims=2)
+    for kind in ("clean", "released"):
+        method = make(mix="none", geometry="none", intensity="strong", teacher_view=kind)
+        with spied(method.student.encoder) as student, spied(method.teacher.encoder) as teacher:
+            run_forward(method, batch, toy_progress(stage="finetune"))
+        assert not torch.equal(student[1][0], batch.image_u)
+        for image, _ in teacher[1:]:
+            assert torch.equal(image, batch.image_u) == (kind == "clean")
 
 
 def test_pixels_that_are_not_valid_take_no_part():

@@ -158,7 +158,7 @@ def test_spread_is_shown_and_falls_at_collapse():
 
 
 def test_without_the_branch_the_foreground_probability_takes_its_place():
-    method = make_toy_method("simcvd", sdm=False, **PLAIN, noise=0.0, net={"dropout": 0.0})
+    method = make_toy_method("simcvd", sdm=False, slices="paper", **PLAIN, noise=0.0, net={"dropout": 0.0})
     batch = toy_batch(padded=False)
     with spied(method.head_slices) as heads:
         terms = run_forward(method, batch, toy_progress())

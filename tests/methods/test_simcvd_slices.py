@@ -1,5 +1,7 @@
 """SimCVD's slices and heads: what the contrast reads, how it is pooled, and that the teacher's heads follow."""
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 from crops import (
@@ -22,27 +24,52 @@ PLAIN = {"geometry": "none", "intensity": "none"}
 QUIET = PLAIN | {"noise": 0.0, "alpha_dropout": 0.0}
 
 
+@pytest.mark.parametrize("kind", ["maps", "paper"])
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_the_contrast_reads_the_slices_of_the_clean_crop_plus_the_map(axis):
-    method = make_toy_method("simcvd", net={"channels": 2, "classes": 3, "dropout": 0.0}, **PLAIN)
+def test_the_contrast_reads_the_slices_of_the_map_and_in_the_paper_of_the_clean_crop_plus_the_map(axis, kind):
+    method = make_toy_method("simcvd", net={"channels": 2, "classes": 3, "dropout": 0.0}, slices=kind, **PLAIN)
     batch = toy_batch(channels=2, classes=3)
     batch.slice_axis = axis
     with spied(method.head_sdm) as branch, spied(method.head_slices) as heads:
         run_forward(method, batch, toy_progress())
     sdm = branch[1][1].tanh()  # (M, F, X, Y, Z), of the unlabelled forward
-    maps = (batch.image_u.mean(1, keepdim=True) + sdm) * batch.valid_u.unsqueeze(1)
+    crop = batch.image_u.mean(1, keepdim=True) if kind == "paper" else 0
+    maps = (crop + sdm) * batch.valid_u.unsqueeze(1)
     kept = range(2, 16) if axis == 0 else range(SIZES[3][axis])  # the first two of axis 0 are padding
     slices = [[maps[m, k].select(axis, j) for m in range(4) for j in kept] for k in range(2)]
     torch.testing.assert_close(heads[0][0], torch.stack([torch.stack(row) for row in slices]))
 
 
 def test_the_teachers_maps_are_its_own_on_the_same_clean_crop():
-    method = make_toy_method("simcvd", **PLAIN)
+    method = make_toy_method("simcvd", slices="paper", **PLAIN)
     batch = toy_batch(padded=False)
     with spied(method.teacher_sdm) as branch, spied(method.teacher_slices) as heads:
         run_forward(method, batch, toy_progress())
     maps = batch.image_u + branch[0][1].tanh()
     torch.testing.assert_close(heads[0][0][0], maps[:, 0].movedim(3, 1).flatten(0, 1))
+
+
+def test_another_volumes_map_is_noticed_more_where_no_crop_tells_the_slices_apart():
+    """The teacher's maps change places between volumes; of random weights, which know no volume well."""
+    rises = {}
+    for kind in ("maps", "paper"):
+        method = make_toy_method("simcvd", slices=kind, alpha_dropout=0.0, net={"dropout": 0.0}, **PLAIN)
+        batch, losses = toy_batch(padded=False), []
+        for swapped in (False, True):
+            with torch.no_grad(), exchanged(method.teacher_sdm, swapped):
+                losses.append(run_forward(method, batch, toy_progress()).losses["contrast"].item())
+        rises[kind] = losses[1] - losses[0]
+    assert rises["maps"] > 1.5 * rises["paper"]
+
+
+@contextmanager
+def exchanged(module, swapped):
+    """Let a module give every volume another one's result."""
+    handle = module.register_forward_hook(lambda _, given, result: result.roll(1, 0) if swapped else result)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def test_each_classs_contrast_counts_alike():

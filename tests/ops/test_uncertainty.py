@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from semivox.ops.uncertainty import entropy, most_certain, pseudo_cross_entropy
+from semivox.ops.uncertainty import entropy, most_certain, most_certain_of_each, pseudo_cross_entropy
 
 # Entropy
 
@@ -113,3 +113,12 @@ def test_voxels_that_are_not_valid_change_nothing(images):
     errors = F.cross_entropy(logits.float(), label, reduction="none")
     torch.testing.assert_close(expected, errors[valid].mean())
     assert pseudo_cross_entropy(logits, label, confidence, 0.97, torch.zeros_like(valid)) == 0
+
+
+def test_within_each_class_a_share_of_the_surest_is_kept():
+    """By hand, as the docstring has it; and what is not valid does not compete."""
+    doubt, label = torch.tensor([0.1, 0.2, 0.3, 0.9]), torch.tensor([0, 0, 1, 1])
+    assert most_certain_of_each(doubt, label, 2, 0.5).tolist() == [True, False, True, False]
+    valid = torch.tensor([False, True, True, True])
+    assert most_certain_of_each(doubt, label, 2, 1.0, valid).tolist() == valid.tolist()
+    assert not most_certain_of_each(doubt, label, 2, 0.4).any()

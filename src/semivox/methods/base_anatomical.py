@@ -6,14 +6,14 @@ what its second stage is made of.
 """
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import NamedTuple
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from semivox.errors import ConfigError
 from semivox.methods.base import Method, MethodConfig
+from semivox.methods.base_anatomical_fields import AnatomicalConfig
 from semivox.nets.build import MakeNet
 from semivox.nets.embedding import PixelHead, RelationHead
 from semivox.nets.memory import Anatomy, Part, Relation
@@ -24,74 +24,34 @@ from semivox.ops.ema import ema_update, make_teacher
 from semivox.ops.mixing import box_masks, class_masks, mix, partner
 from semivox.ops.perturb import intensity
 from semivox.ops.ramps import warmup_decay
-from semivox.ops.sampling import Scheme, grid_or_default
+from semivox.ops.sampling import grid_or_default
 from semivox.ops.slices import strided
-from semivox.ops.uncertainty import entropy, most_certain
+from semivox.ops.uncertainty import entropy, most_certain, most_certain_of_each, pseudo_cross_entropy
 from semivox.types import Batch, Progress, Stage, Terms
 
+PRETRAIN = 0.3
+"""share of the run's steps that the first stage takes."""
 RELEASED_BELOW, RELEASED_RANKS = 0.97, (3, 20)
 """What the released code asks of a negative: the teacher's probability of its class, and that class's rank from 0 (from
 the first number to below the second)."""
 
 
-class AnatomicalConfig(MethodConfig):
-    """The fields of both; the defaults are the papers', and the released code's where they are silent."""
+class Mixed(NamedTuple):
+    """Unlabelled images with parts of each other.
 
-    sampler: Scheme
-    """how anchors, keys and negatives are drawn: independently, by strata, or by strata in mirrored pairs."""
-    grid: tuple[int, ...] | None = None
-    """cells of the sampling grid along each axis of an image; None: 4 x 4, and 2 across the slices of a volume."""
-    mirror: Literal["rank", "space"] = "rank"
-    """what the pairs of "sag" are opposite in: the list of their stratum, or the cell, as the paper draws it."""
-    negatives: Literal["paper", "released"] = "paper"
-    """a class's negatives: the features of all other classes, or what the released code lets into its bank."""
-    negative_source: Literal["bank", "batch"] = "bank"
-    """negatives of earlier steps, every other class alike, or uniformly from this step's pixels of other classes; with
-    `negatives = "released"` always of earlier steps."""
-    anchors: int = Field(256, ge=1)
-    """pixels of every class that are asked for in a step; as many are remembered."""
-    keys: int = Field(512, ge=1)
-    """negatives of each anchor."""
-    bank: int = Field(1024, ge=1)
-    """pixels of every class that are remembered."""
-    memory: int = Field(36, ge=1)
-    """images that are remembered."""
-    neighbours: int = Field(5, ge=1)
-    """remembered images that each image moves to."""
-    tau: float = Field(0.5, gt=0)
-    """temperature of the contrast."""
-    width: int | None = Field(None, ge=1)
-    """length of a pixel's embedding; None: 128 in 2D, 64 in 3D."""
-    latent: int | None = Field(None, ge=1)
-    """length of an image's embedding in the first stage; None: 512 in 2D, 128 in 3D."""
-    alpha: float = Field(0.2, ge=0, le=1)
-    """part of the unlabelled pixels, those of lowest entropy, that may be anchors; it falls to 0 along the stage."""
-    anchor_above: float = Field(0.3, ge=0, le=1)
-    """the teacher's probability of its class above which a pixel may be an anchor."""
-    anchor_below: float = Field(1.0, ge=0, le=1)
-    """and up to which: below 1 only hard pixels are anchors (.97 in ReCo's protocols)."""
-    confidence: float = Field(0.97, ge=0, le=1)
-    """the teacher's probability from which a pseudo label counts as sure."""
-    mix: Literal["none", "box", "class"] = "box"
-    """unlabelled images get parts of each other: rectangles (CutMix), or classes (ClassMix)."""
-    weight_global: float = Field(1.0, ge=0)
-    """first stage: on the relations of images."""
-    weight_local: float = Field(1.0, ge=0)
-    """first stage: on the relations of windows."""
-    tau_student: float = Field(0.1, gt=0)
-    """first stage: temperature of the student's relations."""
-    tau_teacher: float = Field(0.01, gt=0)
-    """first stage: temperature of the teacher's."""
-    weight_contrast: float = Field(0.01, ge=0)
-    """lambda_1, on the contrast of pixels."""
-    weight_unsupervised: float = Field(1.0, ge=0)
-    """lambda_2, on the cross-entropy against pseudo labels."""
-    weight_neighbours: float = Field(1.0, ge=0)
-    """lambda_3, on the distance to the nearest neighbours."""
-    ema_decay: float = Field(0.99, ge=0, lt=1)
-    """decay of the teacher and its heads."""
-    teacher_mode: Literal["train", "eval"] = "eval"
-    """whether the teacher's dropout is on, as released."""
+    Attributes:
+        image: (B, C, *spatial) as the student sees them.
+        taught: (B, C, *spatial) as the teacher sees them.
+        q: (B, *spatial) int64 pseudo label.
+        confidence: (B, *spatial) the teacher's probability of it.
+        valid: (B, *spatial) bool.
+    """
+
+    image: Tensor
+    taught: Tensor
+    q: Tensor
+    confidence: Tensor
+    valid: Tensor
 
 
 class AnatomicalMethod(Method):
@@ -113,15 +73,21 @@ class AnatomicalMethod(Method):
             draws = Draws(
                 config.sampler, config.anchors, config.keys, config.negative_source, config.negatives, config.tau
             )
-            head = PixelHead(self.student, config.width or (128 if flat else 64))
+            own_images = config.neighbours_head == "own"
+            head = PixelHead(self.student, config.width or (128 if flat else 64), own_images=own_images)
             self.anatomy = Anatomy(head, make_net.classes, draws, bank=config.bank, memory=config.memory)
 
     @classmethod
     def stages(cls, config: MethodConfig) -> tuple[Stage, ...]:
         """Return relational pre-training and anatomical contrastive fine-tuning."""
         return (
-            Stage("pretrain", trains=("student", "relation.student")),
-            Stage("finetune", trains=("student", "anatomy.student")),
+            Stage("pretrain", share=PRETRAIN, trains=("student", "relation.student")),
+            Stage(
+                "finetune",
+                share=1 - PRETRAIN,
+                trains=("student", "anatomy.student"),
+                optimizer="previous" if config.schedule_over == "run" else "fresh",
+            ),
         )
 
     def forward(self, batch: Batch, progress: Progress) -> Terms:
@@ -138,8 +104,8 @@ class AnatomicalMethod(Method):
             terms.losses["supervised"] = terms.losses["supervised"] + nothing
             return terms
         x_s, x_t = (
-            intensity(view.image_u, progress.generator(f"view_{net}"), "weak", valid=view.valid_u)
-            for net in ("student", "teacher")
+            intensity(image, progress.generator(f"view_{net}"), "weak", valid=view.valid_u)
+            for net, image in (("student", view.image_u), ("teacher", self._taught(view, view.image_u)))
         )
         features = self.student.encode(x_s)
         student = features, self.student.decode(features)
@@ -180,28 +146,51 @@ class AnatomicalMethod(Method):
                 terms.shown |= {f"class{k}_variance": mean_variance(found), f"class{k}_rank": effective_rank(found)}
                 terms.shown[f"class{k}_fill"] = fill
 
+    def _taught(self, view: Batch, image: Tensor) -> Tensor:
+        """Return the unlabelled crops as the teacher sees them, where the student sees `image`."""
+        return image if view.clean_u is None or self.config.teacher_view == "released" else view.clean_u
+
     @torch.no_grad()
-    def _mixed(
-        self, image: Tensor, valid: Tensor, slice_axis: int, progress: Progress
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return unlabelled images, pseudo labels, their confidence and validity, mixed with their partners'."""
-        confidence, q = self.teacher(image).float().softmax(1).max(1)
+    def _mixed(self, view: Batch, image: Tensor, valid: Tensor, progress: Progress) -> Mixed:
+        """Return unlabelled images with their pseudo labels, mixed with their partners'."""
+        taught = self._taught(view, image)
+        confidence, q = self.teacher(taught).float().softmax(1).max(1)
         generator = progress.generator("mix")
         if self.config.mix == "none":
-            return image, q, confidence, valid
+            return Mixed(image, taught, q, confidence, valid)
         if self.config.mix == "box":
-            mask = box_masks(q.shape, generator, slice_axis=slice_axis)
+            mask = box_masks(q.shape, generator, slice_axis=view.slice_axis)
         else:
             mask = class_masks(partner(q), self.student.classes, generator)
         mask = mask & partner(valid)
         valid = mix(valid, mask)
-        return mix(image, mask) * valid.unsqueeze(1), mix(q, mask), mix(confidence, mask), valid
+        image, taught = (mix(x, mask) * valid.unsqueeze(1) for x in (image, taught))
+        return Mixed(image, taught, mix(q, mask), mix(confidence, mask), valid)
 
-    def _part(self, image: Tensor, label: Tensor, valid: Tensor, progress: Progress, *, labelled: bool) -> Part:
-        """Return what both nets make of images, and the roles of their pixels: labelled ones are sure."""
+    def _pseudo_error(self, logits: Tensor, mixed: Mixed) -> Tensor:
+        """Return L_unsup of the student's logits against the pseudo labels."""
+        config = self.config
+        if config.pseudo == "released":
+            return pseudo_cross_entropy(logits, mixed.q, mixed.confidence, config.confidence, mixed.valid)
+        return dice_ce(logits, mixed.q, mixed.valid & (mixed.confidence >= config.confidence))
+
+    def _part(
+        self,
+        image: Tensor,
+        label: Tensor,
+        valid: Tensor,
+        progress: Progress,
+        *,
+        labelled: bool,
+        taught: Tensor | None = None,
+    ) -> Part:
+        """Return what both nets make of images, and the roles of their pixels: labelled ones are sure.
+
+        The teacher sees `taught`, if it is given, in place of `image`.
+        """
         student = self.student.decode(self.student.encode(image))
         with torch.no_grad():
-            teacher = self.teacher.decode(self.teacher.encode(image))
+            teacher = self.teacher.decode(self.teacher.encode(image if taught is None else taught))
             roles = self._roles(student.logits, teacher.logits, label, valid, progress, labelled=labelled)
         return Part(student, teacher, valid, *roles)
 
@@ -213,8 +202,14 @@ class AnatomicalMethod(Method):
         y, on, logits_s, logits_t = (strided(x, strides) for x in (label, valid, logits_s, logits_t))
         p_t = logits_t.float().softmax(1)
         p_own = p_t.gather(1, y.unsqueeze(1)).squeeze(1)
-        doubt, share = entropy(logits_s.float().softmax(1)), config.alpha * (1 - progress.fraction)
-        sure = on if labelled else most_certain(doubt, share, on)
+        doubt = entropy(logits_s.float().softmax(1))
+        share = max(config.alpha * (1 - progress.fraction), config.alpha_floor)
+        if labelled:
+            sure = on
+        elif config.anchors_from == "classes":
+            sure = most_certain_of_each(doubt, y, self.student.classes, share, on)
+        else:
+            sure = most_certain(doubt, share, on)
         anchors = sure & (p_own > config.anchor_above) & (p_own <= config.anchor_below)
         keys = on
         if config.negatives == "released":
@@ -227,7 +222,12 @@ class AnatomicalMethod(Method):
 
     def after_step(self, progress: Progress) -> None:
         """Move the teachers and remember the step."""
-        decay = warmup_decay(progress.step, self.config.ema_decay)
+        config = self.config
+        over_run = config.schedule_over == "run"
+        decay = config.ema_decay
+        if decay is None:
+            decay = max(0.0, min(0.999, 1 - 10 / progress.steps))
+        decay = warmup_decay(progress.total_step if over_run else progress.step, decay)
         ema_update(self.teacher, self.student, decay)
         (self.relation if progress.stage == "pretrain" else self.anatomy).after_step(decay)
 

@@ -24,7 +24,6 @@ from torch import Tensor
 from semivox.methods.base_anatomical import AnatomicalConfig, AnatomicalMethod
 from semivox.ops.dice import masked_kl
 from semivox.ops.perturb import geometry, intensity
-from semivox.ops.uncertainty import pseudo_cross_entropy
 from semivox.types import Batch, Progress, Terms
 
 
@@ -48,15 +47,17 @@ class MONA(AnatomicalMethod):
         terms, labelled = self._labelled(view, progress)
         parts = [labelled]
         if view.image_u is not None and view.valid_u is not None:
-            image, q, confidence, valid = self._mixed(view.image_u, view.valid_u, view.slice_axis, progress)
+            mixed = self._mixed(view, view.image_u, view.valid_u, progress)
             first, second = (
-                intensity(image, progress.generator(slot), "strong", valid=valid) for slot in ("first", "second")
+                intensity(mixed.image, progress.generator(slot), "strong", valid=mixed.valid)
+                for slot in ("first", "second")
             )
-            unlabelled = self._part(first, q, valid, progress, labelled=False)
+            taught = mixed.taught if self.config.teacher_view == "clean" else first
+            unlabelled = self._part(first, mixed.q, mixed.valid, progress, labelled=False, taught=taught)
             parts.append(unlabelled)
-            error = pseudo_cross_entropy(unlabelled.student.logits, q, confidence, self.config.confidence, valid)
+            error = self._pseudo_error(unlabelled.student.logits, mixed)
             terms.losses["unsupervised"] = self.config.weight_unsupervised * error
-            moving = valid & (q != 0) & (confidence >= self.config.equivariance_confidence)
+            moving = mixed.valid & (mixed.q != 0) & (mixed.confidence >= self.config.equivariance_confidence)
             divergence = self._equivariance(second, unlabelled.student.logits.detach(), moving, view, progress)
             terms.losses["equivariance"] = self.config.weight_equivariance * divergence
         self._contrast(terms, parts, progress)

@@ -6,8 +6,11 @@ two slices has no contrast (take 8 unlabelled images or more).
 Differs from the paper:
   Views. The paper crops student's and teacher's view apart, yet Eqs. 2, 4 and 5 compare voxel by voxel. Here both share
   one random geometry and intensity; they differ by input noise, the networks' dropout and the heads' two AlphaDropout
-  masks, which are always on, the teacher's too. The maps of Eq. 2 come from the noisy forward that Eq. 5 needs anyway
-  and are added to the clean crop; `noise = 0` gives the paper's views by dropout alone (`simcvd-la2018-dropout`).
+  masks, which are always on, the teacher's too. The maps of Eq. 2 come from the noisy forward that Eq. 5 needs anyway;
+  `noise = 0` gives the paper's views by dropout alone (`simcvd-la2018-dropout`).
+  Slices. The paper adds each map to the crop before slices are told apart; both views then share the crop, which solves
+  the contrast: with another volume's map the loss is the same. Here maps alone are compared; `slices = "paper"` adds
+  them to the clean crop.
   Maps. The paper computes distances on the crop; here they are measured in mm once per volume, so a boundary just
   outside the crop counts, and are divided by the crop's maxima.
   Classes. One signed distance map and one contrast for each foreground class, by shared heads, averaged. Several image
@@ -94,6 +97,9 @@ class Config(MethodConfig):
     """the map of a crop without foreground: 0, as in published recipes, or 1, as the sign convention asks for."""
     consistency_sdm: bool = True
     """whether the consistency compares signed distance maps too."""
+    slices: Literal["maps", "paper"] = "maps"
+    """what the contrast of slices reads: the maps alone, or the maps on the clean crop as in the paper, where the crop,
+    the same in both views, tells every slice from the others and the maps learn nothing."""
     alpha_dropout: float = Field(0.1, ge=0, lt=1)
     """probability of the heads' AlphaDropout; the paper tries 0 to .5."""
     pool: int | None = Field(None, ge=1)
@@ -193,8 +199,8 @@ class SimCVD(Method):
         s = self._outputs(self.student, self.head_sdm, image_s)
         with torch.no_grad():
             t = self._outputs(self.teacher, self.teacher_sdm, image_t)
-        clean, mask = image.mean(1, keepdim=True), valid.unsqueeze(1)
-        # The boundary-aware maps Q^ba = X + Q^sdm, zero in padding, as slices (F, N, A, B).
+        clean, mask = image.mean(1, keepdim=True) * (config.slices == "paper"), valid.unsqueeze(1)
+        # The boundary-aware maps Q^ba = X + Q^sdm (or Q^sdm alone), zero in padding, as slices (F, N, A, B).
         h_s = self.head_slices(stack_slices((clean + s.map) * mask, slice_axis).index_select(1, rows))
         with torch.no_grad():
             h_t = self.teacher_slices(stack_slices((clean + t.map) * mask, slice_axis).index_select(1, rows))

@@ -27,9 +27,10 @@ class PixelHead(nn.Module):
         dims: 2 or 3 spatial axes.
         strides: voxels of the image per position of the grid, one number per axis.
         width: D, the length of an embedding.
+        images: the projector and predictor of whole images' embeddings; None where they are those of pixels.
     """
 
-    def __init__(self, net: Net, width: int, *, hidden: int = 64) -> None:
+    def __init__(self, net: Net, width: int, *, hidden: int = 64, own_images: bool = False) -> None:
         super().__init__()
         self.dims, strides = net.dims, net.decoded_strides
         self.index = next((i for i, factors in enumerate(strides) if max(factors) <= STRIDE), len(strides) - 1)
@@ -39,6 +40,7 @@ class PixelHead(nn.Module):
         self.norm = make_norm(net.dims, net.norm, hidden)
         self.out = nn.Linear(hidden, width)
         self.predictor = mlp(width, width, width)
+        self.images = nn.ModuleList([nn.Linear(hidden, width), mlp(width, width, width)]) if own_images else None
         self.mode, self.pool = ("bilinear", F.avg_pool2d) if net.dims == 2 else ("trilinear", F.avg_pool3d)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
@@ -63,6 +65,14 @@ class PixelHead(nn.Module):
         """
         r: Tensor = self.out(pixels)
         return self.predictor(r) if predict else r
+
+    def embed_images(self, cells: Tensor, *, predict: bool) -> Tensor:
+        """Return embeddings (..., D) of what cells of an image hold on average (..., hidden); see `embed`."""
+        if self.images is None:
+            return self.embed(cells, predict=predict)
+        project, predictor = self.images
+        r: Tensor = project(cells)
+        return predictor(r) if predict else r
 
 
 class RelationHead(nn.Module):

@@ -157,8 +157,8 @@ class Anatomy(nn.Module):
         # Zero where nothing is valid, lest images be alike by the embedding of nothing.
         there = coarse_mask(valid, torch.Size(self.side)).unsqueeze(-1)
         z_s, z_t = (
-            (embed(masked_pool(h, valid, self.side).movedim(1, -1)) * there).flatten(1)
-            for embed, h in ((self._embed_s, h_s), (self._embed_t, h_t))
+            (head.embed_images(masked_pool(h, valid, self.side).movedim(1, -1), predict=predict) * there).flatten(1)
+            for head, h, predict in ((self.student, h_s, True), (self.teacher, h_t, False))
         )
         held = valid.flatten(1).any(1)
         near = nearest_neighbours(z_s, z_t, self.images.rows, self.images.filled, held, neighbours=neighbours)

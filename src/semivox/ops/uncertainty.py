@@ -30,6 +30,29 @@ def most_certain(entropy: Tensor, share: float, valid: Tensor | None = None) -> 
     return (rank < (share * valid.sum().double() + 1e-6).floor()).reshape(entropy.shape) & valid
 
 
+def most_certain_of_each(
+    entropy: Tensor, label: Tensor, classes: int, share: float, valid: Tensor | None = None
+) -> Tensor:
+    """Return the mask of the voxels with the lowest entropy among those of their class, a `share` of every class.
+
+    Where all voxels compete together, background wins every place. By hand: of entropies .1 .2 .3 .9 with labels
+    0 0 1 1 a share of .5 keeps the first and the third.
+
+    Args:
+        entropy: of any shape.
+        label: int64 of the same shape, the class that a voxel competes in.
+        classes: K.
+        share: in [0, 1], rounded down to whole voxels of each class.
+        valid: bool of the same shape; voxels that count, by default all.
+    """
+    if valid is None:
+        valid = torch.ones_like(label, dtype=torch.bool)
+    kept = torch.zeros_like(valid)
+    for k in range(classes):
+        kept = kept | most_certain(entropy, share, valid & (label == k))
+    return kept
+
+
 def pseudo_cross_entropy(
     logits: Tensor, label: Tensor, confidence: Tensor, threshold: float, valid: Tensor | None = None
 ) -> Tensor:

@@ -4,7 +4,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -60,7 +60,7 @@ class Loop:
         self.interrupted = threading.Event()
         self.steps = sum(_known(stage.steps) for stage in stages)
         self.unchecked: list[tuple[int, dict[str, torch.Tensor]]] = []
-        self.carried: list[dict[str, Any]] = []  # the optimisers of the stage before
+        self.carried: dict[str, dict[str, Any]] = {}  # moments at the end of the stage before, by the weight's name
 
     def rewind(self) -> State | None:
         """Return the newest checkpoint, None where there is none; log and pseudo labels are cut back to it.
@@ -124,7 +124,7 @@ class Loop:
                 self._save(index, done, before + done, terms, optimizers)
             if stop and before + done < self.steps:
                 return False
-        self.carried = [optimizer.state_dict() for optimizer in optimizers]
+        self.carried = self._moments(optimizers)
         self._keep_end(index, stage)
         ended = self._progress(stage.name, steps, steps, before + steps)
         return self.relabelling.relabel(index, self.method, self.fabric, lambda: self._must_stop(ended))
@@ -154,11 +154,13 @@ class Loop:
                 "serves one: set precision = '32', or 'bf16' where the GPU has it"
             )
         rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
+        if stage.optimizer == "previous" and not state:
+            for weight, optimizer, name in self._learning(optimizers):
+                optimizer.state[weight] = self.carried.get(name, {})
         wrapped, *optimizers = _as_tuple(self.fabric.setup(self.method, *optimizers))
-        moments = state["optimizers"] if state else self.carried if stage.optimizer == "previous" else ()
-        for optimizer, saved in zip(optimizers, moments, strict=bool(moments)):
-            optimizer.load_state_dict(saved)
         if state:
+            for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(saved)
             self.fabric.strategy.precision.load_state_dict(state["precision"])
         return wrapped, optimizers, rates
 
@@ -166,6 +168,17 @@ class Loop:
         fabric, config = self.fabric, self.run.config
         logged = step % config.log_every == 0 or step + 1 == steps
         return Progress(stage, step, steps, total_step, config.seed, fabric.global_rank, fabric.device, logged)
+
+    def _learning(self, optimizers: Sequence[Optimizer]) -> Iterator[tuple[torch.Tensor, Optimizer, str]]:
+        """Yield every weight that an optimiser moves, the optimiser, and the weight's name."""
+        names = {weight: name for name, weight in self.method.named_parameters()}
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                yield from ((weight, optimizer, names[weight]) for weight in group["params"])
+
+    def _moments(self, optimizers: Sequence[Optimizer]) -> dict[str, dict[str, Any]]:
+        """Return what the optimisers know of each weight, by its name."""
+        return {name: optimizer.state[weight] for weight, optimizer, name in self._learning(optimizers)}
 
     def _schedule_fraction(self, progress: Progress) -> float:
         """Return how much of what the learning rate falls along is done."""
