@@ -23,7 +23,7 @@ def write_experiment(
     Later methods score .05 higher; the truth of class k is k cubes of 8 voxels, and a prediction is shifted by a voxel.
     """
     for name in ("labels", "images"):
-        (root / name).mkdir(exist_ok=True)
+        (root / name).mkdir(parents=True, exist_ok=True)
     truth = np.zeros((24, 20, 5), np.uint8)
     for value in range(1, len(classes) + 1):
         truth[3 * value : 3 * value + 2, 4 : 4 + 2 * value, 1:3] = value

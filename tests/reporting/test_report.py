@@ -63,7 +63,7 @@ def test_the_report_stands_alone_and_has_every_section(experiment, tmp_path):
     assert set(re.findall(r'src="([^,]*),', html)) == {"data:image/png;base64"}
     assert "Left &lt;atrium&gt;" in html
     assert "paired difference of +0.050" in html
-    assert html.count('src="data:image/png') == 6, "best, median and worst of two methods"
+    assert html.count('src="data:image/png') == 12, "best, median and worst of two methods, and of both together"
     assert html.count("<svg") == 2
     assert "semivox train DATA --method ua_mt -o &lt;run&gt;" in html
     assert "steps = 20" in html
@@ -94,7 +94,7 @@ def test_scans_are_found_in_the_folder_of_images(experiment, tmp_path):
     (tmp_path / "images").rename(tmp_path / "scans")
     assert "name its folder with --images" in read(write_report(experiment, tmp_path / "report.html"))
     html = read(write_report(experiment, tmp_path / "report.html", images=tmp_path / "scans"))
-    assert html.count('src="data:image/png') == 6
+    assert html.count('src="data:image/png') == 12
 
 
 def test_a_mask_on_another_grid_costs_its_picture_only(experiment, tmp_path):
@@ -102,7 +102,7 @@ def test_a_mask_on_another_grid_costs_its_picture_only(experiment, tmp_path):
     nib.save(worst, experiment[0].parent / "masks" / "case_0.nii.gz")
     html = read(write_report(experiment, tmp_path / "report.html"))
     assert "expected one shape" in html
-    assert html.count('src="data:image/png') == 5
+    assert html.count('src="data:image/png') == 10, "it was the worst of its method, and of both together"
 
 
 def told_more(experiment):

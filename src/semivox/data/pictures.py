@@ -116,7 +116,7 @@ def read_pixels(path: Path, kind: Kind) -> np.ndarray:
 def drawn_as_scan(array: np.ndarray) -> np.ndarray:
     """Return (..., rows, columns, 1) as (..., X, Y, 1) of the scan that is drawn the same way up.
 
-    A scan is drawn with its front at the top and its right at the left; see `semivox.reporting.figures.draw_slice`.
+    A scan is drawn with its front at the top and its right at the left; see `semivox.reporting.slices.draw_slice`.
     """
     return np.flip(np.swapaxes(array, -3, -2), (-3, -2))
 

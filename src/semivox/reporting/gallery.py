@@ -1,15 +1,19 @@
-"""The gallery of a report: the best, the median and the worst case of a group, or why there is no picture of it."""
+"""The gallery of a report: cases of one group, and the same case in all groups, or why there is no picture of it."""
 
 import base64
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from numpy.typing import NDArray
 
 from semivox.data.pictures import drawn_as_scan, is_picture
 from semivox.data.volume import bare_name, read_image, read_label
 from semivox.errors import SemivoxError
-from semivox.reporting.figures import draw_slice
+from semivox.reporting.slices import draw_slice
 from semivox.reporting.tables import metric_name, score_text
 from semivox.scoring.comparison import higher_is_better, per_case
 from semivox.scoring.scores import Group, Scores
@@ -19,45 +23,113 @@ from semivox.scoring.scores import Group, Scores
 class Picture:
     """One slice with its outlines: ``source`` is a data URI, None where `missing` says why there is none."""
 
-    rank: str
-    case: str
+    title: str
+    detail: str
     caption: str
     source: str | None = None
     missing: str = ""
 
 
-def gallery(group: Group, metric: str, images: Path | None) -> Iterator[Picture]:
+@dataclass(frozen=True)
+class _Scan:
+    """What all pictures of a case share: the image (C, X, Y, Z), the truth (X, Y, Z) and their grid."""
+
+    image: NDArray[Any]
+    truth: NDArray[Any]
+    spacing: tuple[float, ...]
+    is_picture: bool
+
+
+def class_values(groups: Sequence[Group]) -> dict[int, str]:
+    """Return the names of the classes by their value in label files, in order; empty where tables do not tell."""
+    found = {row.value: row.label for group in groups for run in group.runs for row in run.rows}
+    return {} if None in found else dict(sorted(found.items()))  # type: ignore[arg-type]
+
+
+def gallery(group: Group, metric: str, images: Path | None, labels: Collection[int] = ()) -> Iterator[Picture]:
     """Yield the best, the median and the worst case of a group, as its first run segmented them."""
-    run = group.runs[0]
-    shown = per_case(Group(group.name, (run,)), metric)
-    ranked = sorted(shown, key=lambda case: shown[case], reverse=higher_is_better(metric))
-    if not ranked:
-        return
-    ranks = {"best": ranked[0], "median": ranked[len(ranked) // 2], "worst": ranked[-1]}
-    for rank, case in ranks.items():
-        caption = f"{metric_name(metric)} {score_text(shown[case], metric)}"
-        if len(group.runs) > 1:
-            caption += f", run of {seed_text(run.seed)}"
+    shown = _scores(group, metric)
+    for rank, case in _ranked(shown, metric).items():
+        [picture] = _pictures([group], case, metric, images, labels)
+        yield replace(picture, title=rank, detail=case)
+
+
+def side_by_side(
+    groups: Sequence[Group], metric: str, images: Path | None, labels: Collection[int] = ()
+) -> Iterator[tuple[str, str, list[Picture]]]:
+    """Yield (rank, case, a picture of each group) for the best, the median and the worst case of all groups together.
+
+    All pictures of a case show the same part of the same slice.
+    """
+    scores = [_scores(group, metric) for group in groups]
+    shared = [case for case in scores[0] if all(case in found for found in scores)]
+    means = {case: fmean(found[case] for found in scores) for case in shared}
+    for rank, case in _ranked(means, metric).items():
+        yield rank, case, _pictures(groups, case, metric, images, labels)
+
+
+def _scores(group: Group, metric: str) -> dict[str, float]:
+    """Return the score of every case in the first run of a group, the one that is drawn."""
+    return per_case(Group(group.name, group.runs[:1]), metric)
+
+
+def _ranked(scores: Mapping[str, float], metric: str) -> dict[str, str]:
+    """Return which case is the best, the median and the worst."""
+    ranked = sorted(scores, key=lambda case: scores[case], reverse=higher_is_better(metric))
+    return {"best": ranked[0], "median": ranked[len(ranked) // 2], "worst": ranked[-1]} if ranked else {}
+
+
+def _pictures(
+    groups: Sequence[Group], case: str, metric: str, images: Path | None, labels: Collection[int]
+) -> list[Picture]:
+    """Return a picture of a case for each group, or why there is none."""
+    found: list[tuple[_Scan, NDArray[Any]] | SemivoxError] = []
+    scan: _Scan | None = None
+    for group in groups:
         try:
-            png = _picture(run, case, images)
+            scan = scan or _read_scan(group.runs[0], case, images)
+            found.append((scan, _read_mask(group.runs[0], case, scan)))
         except SemivoxError as error:
-            yield Picture(rank, case, caption, missing=without_folders(str(error)))
+            found.append(error)
+    masks = [entry[1] for entry in found if isinstance(entry, tuple)]
+    pictures = []
+    for group, entry in zip(groups, found, strict=True):
+        seed = f", run of {seed_text(group.runs[0].seed)}" if len(group.runs) > 1 else ""
+        caption = f"{metric_name(metric)} {score_text(_scores(group, metric)[case], metric)}{seed}"
+        picture = Picture(group.name, "", caption)
+        if isinstance(entry, SemivoxError):
+            pictures.append(replace(picture, missing=without_folders(str(entry))))
         else:
-            yield Picture(rank, case, caption, "data:image/png;base64," + base64.b64encode(png).decode())
+            scan, mask = entry
+            png = draw_slice(scan.image, scan.truth, mask, scan.spacing, labels=labels or None, beside=masks)
+            pictures.append(replace(picture, source="data:image/png;base64," + base64.b64encode(png).decode()))
+    return pictures
 
 
-def _picture(run: Scores, case: str, images: Path | None) -> bytes:
-    """Return the PNG of one case."""
+def _read_scan(run: Scores, case: str, images: Path | None) -> _Scan:
+    """Return the image and the truth of a case."""
     truth = read_label(_find(run, run.info.get("labels"), case, "the label"))
-    masks = run.prediction.get("masks") or run.info.get("masks") or run.path.parent
-    mask = read_label(_find(run, masks, case, "the predicted mask"))
     image = read_image(_find_images(run, case, images))
-    if not image.array.shape[1:] == truth.array.shape == mask.array.shape:
-        shapes = f"{image.array.shape[1:]}, {truth.array.shape} and {mask.array.shape}"
-        raise SemivoxError(f"scan, label and mask of {case} have the shapes {shapes}; expected one shape")
-    labels = {row.value for row in run.rows if row.value is not None} or None  # leaves the ignore label out
-    scan, *masks = (drawn_as_scan(v.array) if is_picture(truth.path) else v.array for v in (image, truth, mask))
-    return draw_slice(scan, masks[0], masks[1], truth.spacing, labels=labels)
+    if image.array.shape[1:] != truth.array.shape:
+        raise SemivoxError(
+            f"scan and label of {case} have the shapes {image.array.shape[1:]} and {truth.array.shape}; "
+            "expected one shape"
+        )
+    flat = is_picture(truth.path)
+    arrays = [drawn_as_scan(v.array) if flat else v.array for v in (image, truth)]
+    return _Scan(arrays[0], arrays[1], truth.spacing, flat)
+
+
+def _read_mask(run: Scores, case: str, scan: _Scan) -> NDArray[Any]:
+    """Return what a run predicted of a case, (X, Y, Z)."""
+    masks = run.prediction.get("masks") or run.info.get("masks") or run.path.parent
+    mask = read_label(_find(run, masks, case, "the predicted mask")).array
+    mask = drawn_as_scan(mask) if scan.is_picture else mask
+    if mask.shape != scan.truth.shape:
+        raise SemivoxError(
+            f"label and mask of {case} have the shapes {scan.truth.shape} and {mask.shape}; expected one shape"
+        )
+    return mask
 
 
 def _find(run: Scores, folder: object, case: str, what: str) -> Path:

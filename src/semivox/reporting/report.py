@@ -13,9 +13,10 @@ from semivox.reporting.cases import case_records, size_text, tabulate_cases
 from semivox.reporting.curves import draw_collapse, draw_losses
 from semivox.reporting.details import read_logs, run_details, run_name, time_text
 from semivox.reporting.downloads import csv_uri
-from semivox.reporting.figures import PREDICTION, TRUTH, draw_cases
-from semivox.reporting.gallery import gallery
+from semivox.reporting.figures import draw_cases
+from semivox.reporting.gallery import class_values, gallery, side_by_side
 from semivox.reporting.headline import first_comparisons, full_sentence, headline
+from semivox.reporting.slices import PREDICTION, TRUTH, outline_colours
 from semivox.reporting.tables import (
     Tables,
     find_controls,
@@ -65,12 +66,13 @@ def write_report(
     ordered = [by_name[name] for name in tables.groups]
     logs = {group.name: [log for run in group.runs for log in read_logs(run)] for group in ordered}
     known = {name: found for name, found in logs.items() if found}
+    first, folder, values = tables.metrics[0], if_given(images), class_values(ordered)
     runs = [run_details(run) for group in ordered for run in group.runs]
     html = _template().render(
         title=title,
         headline=headline(tables),
         tables=tables,
-        first=tables.metrics[0],
+        first=first,
         sentences=_sentences(tables),
         shares=class_shares([run.path for group in groups for run in group.runs]),
         notes=(*_out_of_fold(ordered), *tables.notes),
@@ -84,7 +86,9 @@ def write_report(
         losses_figure=draw_losses(known) if known else "",
         no_losses=[name for name in logs if name not in known],
         collapse_figure=draw_collapse(known),
-        pictures={group.name: list(gallery(group, tables.metrics[0], if_given(images))) for group in ordered},
+        pictures={group.name: list(gallery(group, first, folder, values)) for group in ordered},
+        together=list(side_by_side(ordered, first, folder, values)) if len(ordered) > 1 else [],
+        class_colours={values[value]: colour for value, (colour, _) in outline_colours(values).items()},
         truth_colour=TRUTH,
         prediction_colour=PREDICTION,
         runs=runs,
