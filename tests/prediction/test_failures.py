@@ -20,14 +20,19 @@ def run(tmp_path) -> Path:
 
 @pytest.fixture
 def scans(tmp_path) -> Path:
-    """Return a folder of five scans: b has no header, c is cut short behind it, e is of other channels."""
+    """Return a folder of five scans: b has no header, c is damaged behind it, e is of other channels."""
     folder = tmp_path / "scans"
-    for name in "abcd":
-        save(np.full((12, 10, 8), 90, np.float32), folder / f"{name}.nii")
+    for name in ("a.nii", "b.nii", "c.nii.gz", "d.nii"):
+        save(np.full((12, 10, 8), 90, np.float32), folder / name)
     save(np.full((12, 10, 8, 2), 90, np.float32), folder / "e.nii")
     (folder / "b.nii").write_bytes(b"no image")
-    (folder / "c.nii").write_bytes((folder / "c.nii").read_bytes()[:1000])
+    damage(folder / "c.nii.gz")
     return folder
+
+
+def damage(path: Path) -> None:
+    """Take the end of a packed file, which is noticed when its values are read."""
+    path.write_bytes(path.read_bytes()[:-1])
 
 
 def listed(output: Path) -> dict[str, dict[str, str]]:
@@ -43,7 +48,7 @@ def test_a_prediction_goes_on_past_scans_that_fail_and_lists_them(run, scans, tm
     assert sorted(stopped.value.failures) == ["b", "c", "e"]
     assert [values_of(mask).all() for mask in stopped.value.masks] == [True, True]
     rows = listed(output)
-    assert [rows[name]["file"] for name in rows] == [str(scans / f"{name}.nii") for name in "bce"]
+    assert [rows[name]["file"] for name in rows] == [str(scans / name) for name in ("b.nii", "c.nii.gz", "e.nii")]
     assert "unreadable or truncated" in rows["c"]["error"]
     assert "found 2 channels" in rows["e"]["error"]
     assert len(notes) == 3
@@ -56,8 +61,8 @@ def test_what_failed_leaves_the_list_when_it_is_predicted(run, scans, tmp_path):
     output = tmp_path / "masks"
     with pytest.raises(PredictionError):
         predict([run], [scans], output=output)
-    save(np.full((12, 10, 8), 90, np.float32), scans / "c.nii")
-    assert [mask.name for mask in predict([run], [scans / "c.nii"], output=output)] == ["c.nii"]
+    save(np.full((12, 10, 8), 90, np.float32), scans / "c.nii.gz")
+    assert [mask.name for mask in predict([run], [scans / "c.nii.gz"], output=output)] == ["c.nii.gz"]
     assert set(listed(output)) == {"b", "e"}
     for name in "be":
         save(np.full((12, 10, 8), 90, np.float32), scans / f"{name}.nii")
@@ -96,10 +101,11 @@ def test_a_full_disk_stops_at_once_and_leaves_no_record_of_what_is_not_there(
 
 def test_a_mask_of_other_weights_does_not_stay_where_the_new_one_fails(run, scans, tmp_path):
     output = tmp_path / "masks"
-    predict([run], [scans / "a.nii", scans / "d.nii"], output=output)
+    save(np.full((12, 10, 8), 90, np.float32), scans / "c.nii.gz")
+    predict([run], [scans / "c.nii.gz", scans / "d.nii"], output=output)
     other = thresholding.write_run(tmp_path / "other", fields={"threshold": 500.0})
-    (scans / "a.nii").write_bytes((scans / "a.nii").read_bytes()[:1000])
+    damage(scans / "c.nii.gz")
     with pytest.raises(PredictionError):
-        predict([other], [scans / "a.nii", scans / "d.nii"], output=output, overwrite=True)
-    assert not (output / "a.nii").exists()
+        predict([other], [scans / "c.nii.gz", scans / "d.nii"], output=output, overwrite=True)
+    assert not (output / "c.nii.gz").exists()
     assert not values_of(output / "d.nii").any()
