@@ -45,3 +45,22 @@ def test_what_does_not_fit_is_refused(change, message):
 def test_an_unknown_key_asks_for_a_new_plan():
     with pytest.raises(ConfigError, match="new plan"):
         Recipe.from_json(RECIPE.to_json() | {"colour": "red"})
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"dims": "3"}, "dims"),
+        ({"spacing": [1.0, 1.0]}, "spacing.2"),
+        ({"spacing": [1.0, 1.0, 1e-300]}, "spacing.2"),
+        ({"mean": [None, float("nan")]}, "mean.1"),
+        ({"classes": 10**30}, "classes"),
+        ({"label_values": [0, 10**30]}, "label_values.1"),
+        ({"clip": 7}, "clip"),
+        ({"boxes": {"a": [0, 0, 0]}}, "boxes.a.3"),
+        ({"normalise": None}, "normalise"),
+    ],
+)
+def test_a_value_in_a_file_that_is_of_another_kind_or_beyond_reason_is_named(change, key):
+    with pytest.raises(ConfigError, match=f"not a recipe: key '{key}': .*; make a new plan"):
+        Recipe.from_json(json.loads(json.dumps(RECIPE.to_json() | change)))

@@ -18,11 +18,16 @@ from semivox.runs.folder import (
     read_checkpoint,
 )
 
+FACTS = {
+    "method": "supervised", "channels": ["MR"], "classes": ["background", "blob"], "recipe": {}, "split": "digest",
+    "command": "semivox train", "versions": {"torch": "2.8"},
+}  # fmt: skip
+
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
     config = Config(patch=(8, 8, 8), method={"name": "supervised", "lr": 0.5})
-    return create_run(tmp_path / "run", config=config, sources={"patch": "plan"}, facts={"method": "supervised"})
+    return create_run(tmp_path / "run", config=config, sources={"patch": "plan"}, facts=FACTS)
 
 
 @pytest.fixture
@@ -62,9 +67,45 @@ def test_what_is_no_run_is_named(run, tmp_path):
     for name, text in (("config.toml", b"steps = = 3"), ("run.json", b"{"), ("run.json", b"\xff\xfe")):
         kept = (run.path / name).read_bytes()
         (run.path / name).write_bytes(text)
-        with pytest.raises(RunError, match=r"run.json or config.toml is damaged .* restore it or train again"):
+        with pytest.raises(RunError, match=rf"{name} is damaged .* restore it or train again"):
             open_run(run.path)
         (run.path / name).write_bytes(kept)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("method", None, "key 'method' .run.json. is missing"),
+        ("method", "", "key 'method' .run.json.: found '', but string should have at least 1 character"),
+        ("classes", 7, "key 'classes' .run.json.: found 7, but input should be a valid list"),
+        ("versions", {"torch": 2}, "key 'versions.torch' .run.json.: found 2, but input should be a valid string"),
+        ("method", "simcvd", "names the method 'supervised', run.json names 'simcvd'"),
+    ],
+)
+def test_a_key_of_another_kind_is_named_when_a_run_is_opened(key, value, message, run):
+    facts = {name: item for name, item in (FACTS | {key: value}).items() if item is not None}
+    (run.path / "run.json").write_text(json.dumps(facts))
+    with pytest.raises(RunError, match=message):
+        open_run(run.path)
+
+
+def test_a_flipped_bit_in_a_checkpoint_is_noticed(run):
+    checkpoint = run.save_checkpoint({"total_step": 1, "method": {"w": torch.arange(1000.0)}})
+    damaged = bytearray(checkpoint.read_bytes())
+    damaged[damaged.index(torch.arange(1000.0).numpy().tobytes()[400:800])] ^= 1
+    checkpoint.write_bytes(damaged)
+    with pytest.raises(RunError, match=r"step_00000001.pt cannot be read .* delete it and resume from the one before"):
+        read_checkpoint(checkpoint)
+
+
+def test_a_damaged_line_within_the_log_is_named_and_not_dropped_with_all_behind_it(run):
+    for step in range(3):
+        run.append_log({"total_step": step})
+    lines = run.log_file.read_text().splitlines()
+    run.log_file.write_text("\n".join([lines[0], '{"total_step": "1"}', lines[2]]) + "\n")
+    with pytest.raises(RunError, match=r"log.jsonl, line 2 is damaged, .* remove the line and go on"):
+        run.cut_log(3)
+    assert len(run.log_file.read_text().splitlines()) == 3
 
 
 def test_the_newest_two_checkpoints_stay_and_named_ones_beside_them(run):

@@ -4,7 +4,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from semivox.errors import ConfigError
 
@@ -67,17 +69,48 @@ class Recipe:
         """Return the recipe that `to_json` described.
 
         Raises:
-            ConfigError: keys are missing or unknown, or their values do not fit each other.
+            ConfigError: keys are missing or unknown, values of another kind or beyond reason, or they do not fit.
         """
+        found = _tuples(values)
         try:
-            return cls(**{name: _tuples(value) for name, value in values.items()})
-        except TypeError as error:
-            raise ConfigError(f"not a recipe: {error}; make a new plan") from error
+            _Values.model_validate(found)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            raise ConfigError(f"not a recipe: key '{key}': {first['msg']}; make a new plan") from None
+        return cls(**found)
 
     @property
     def digest(self) -> str:
         """A name of the recipe that changes with anything in it."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+
+
+Side = Annotated[int, Field(ge=1, le=2**16)]
+Millimetres = Annotated[float, Field(ge=1e-4, le=1e4)]
+Intensity = Annotated[float, Field(allow_inf_nan=False)]
+Whole = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+Channels = tuple[Intensity | None, ...]
+
+
+class _Values(BaseModel):
+    """What the values of a recipe may be in a file; huge ones would ask for huge arrays."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    dims: int
+    spacing: tuple[Millimetres, Millimetres, Millimetres] | None
+    slice_axis: Annotated[int, Field(ge=0, le=2)]
+    normalise: tuple[str, ...]
+    clip: tuple[tuple[Intensity, Intensity] | None, ...]
+    mean: Channels
+    std: Channels
+    classes: Annotated[int, Field(ge=2, le=255)]
+    channels: Annotated[int, Field(ge=1, le=10_000)]
+    label_values: tuple[Whole, ...]
+    resize: tuple[Side, Side] | None = None
+    boxes: dict[str, tuple[Whole, Whole, Whole, Whole, Whole, Whole]] | None = None
+    ignore: Whole | None = None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from semivox.ops.windows import slide
 from semivox.prediction.arrays import volume_of
 from semivox.prediction.maps import mask_of
 from semivox.runs.building import make_fabric, make_method, without_first_weights
+from semivox.runs.checkpoint import load_method, whole_number
 from semivox.runs.folder import RunFolder, open_run, read_checkpoint
 from semivox.runs.folds import each_run
 
@@ -82,9 +83,9 @@ class Predictor:
         self.fabric = make_fabric(self.run.config.model_copy(update={"precision": precision}), device)
         method = make_method(without_first_weights(self.run.config), self.run.facts)
         state = read_checkpoint(checkpoint)
-        self.step = state["total_step"]
-        self.steps = state.get("steps", self.step)
-        method.load_state_dict(state["method"])
+        self.step = whole_number(state, "total_step", checkpoint, low=1)
+        self.steps = whole_number({"steps": self.step, **state}, "steps", checkpoint, low=1)
+        load_method(method, state, checkpoint)
         self.method = method.to(self.fabric.device).eval()
         self.others = tuple(Predictor(other, device=device) for other in paths[1:])
         self._agree()

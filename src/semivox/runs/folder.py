@@ -13,14 +13,16 @@
 
 import json
 import math
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from semivox.config.keys import Config, config_text, resolve_config
-from semivox.errors import RunError
+from semivox.errors import RunError, SemivoxError
 from semivox.files import remove_unfinished, unwritable, write_atomic
+from semivox.runs.facts import read_facts
 
 KEPT = 2
 GO_ON = "go on with --resume"
@@ -61,15 +63,24 @@ class RunFolder:
         return found[-1] if found else None
 
     def log_rows(self) -> list[dict[str, Any]]:
-        """Return the rows of the log; a last row that a crash cut short is left out."""
-        rows = []
-        if self.log_file.exists():
-            for line in self.log_file.read_text().splitlines():
-                try:
-                    rows.append(json.loads(line))
-                except json.JSONDecodeError:
-                    break
-        return rows
+        """Return the rows of the log; a last row that a crash cut short is left out.
+
+        Raises:
+            RunError: the log cannot be read, or another line is no row of one.
+        """
+        try:
+            lines = self.log_file.read_text(encoding="utf-8").splitlines() if self.log_file.exists() else []
+        except (OSError, UnicodeDecodeError) as error:
+            raise RunError(f"{self.log_file} cannot be read ({error}); restore it, or remove it and go on") from None
+        rows = [_log_row(line) for line in lines]
+        if rows and rows[-1] is None:
+            rows.pop()
+        if None in rows:
+            raise RunError(
+                f"{self.log_file}, line {rows.index(None) + 1} is damaged, expected a JSON object with a total_step; "
+                "restore the file, or remove the line and go on"
+            )
+        return [row for row in rows if row is not None]
 
     def append_log(self, row: Mapping[str, Any]) -> None:
         """Add a row to the log."""
@@ -141,37 +152,57 @@ def open_run(path: Path) -> RunFolder:
     """Return the run in a folder.
 
     Raises:
-        RunError: the folder holds no run, or its files cannot be read.
+        RunError: the folder holds no run, or its files are damaged.
     """
     import tomllib
 
+    config_file = path / "config.toml"
     try:
-        facts = json.loads((path / "run.json").read_text())
-        values = tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))
-        config, _ = resolve_config([(str(path / "config.toml"), values)])
-    except FileNotFoundError as error:
+        facts = read_facts(path / "run.json")
+        values = tomllib.loads(config_file.read_text(encoding="utf-8"))
+        config, _ = resolve_config([(str(config_file), values)])
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise RunError(
             f"{path} is no run folder: '{Path(error.filename).name}' is missing; give the folder that train -o wrote"
         ) from None
-    except (json.JSONDecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: run.json or config.toml is damaged ({error}); restore it or train again") from None
+    except SemivoxError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:  # no TOML, no UTF-8, deep nesting
+        raise RunError(f"{config_file} is damaged ({error}); restore it or train again") from None
+    if config.method_name != facts["method"]:
+        raise RunError(
+            f"{config_file} names the method '{config.method_name}', run.json names '{facts['method']}': one of them "
+            "is damaged; restore it or train again"
+        )
     return RunFolder(path, config, facts)
+
+
+def _log_row(line: str) -> dict[str, Any] | None:
+    """Return a row of a log; None where the line is none."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) and type(row.get("total_step")) is int else None
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Return a checkpoint's tensors and numbers, on the CPU.
 
     Raises:
-        RunError: the file is truncated or no checkpoint.
+        RunError: the file is truncated, altered or no checkpoint.
     """
     import torch
 
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        with zipfile.ZipFile(path) as archive:
+            altered = archive.testzip()  # torch passes over the checksums
+        state = None if altered else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise RunError(
-            f"checkpoint {path} cannot be read ({error}); delete it and resume from the one before"
-        ) from error
+        altered, state = (str(error).splitlines() or [type(error).__name__])[0], None
+    if not isinstance(state, dict):
+        reason = f"damaged: {altered}" if altered else f"found {type(state).__name__}, expected tensors by name"
+        raise RunError(f"checkpoint {path} cannot be read ({reason}); delete it and resume from the one before")
     return state
 
 

@@ -17,9 +17,11 @@ from semivox.data.stream import Stream
 from semivox.errors import ConfigError, RunError
 from semivox.methods.base import Method
 from semivox.ops.freeze import learn_only
+from semivox.runs.checkpoint import load_method, load_optimizers, load_scale
 from semivox.runs.folder import RunFolder, read_checkpoint
 from semivox.training.mishaps import device_errors_told, first_infinite
 from semivox.training.relabelling import Relabelling
+from semivox.training.resuming import refuse_no_place
 from semivox.types import Batch, Progress, Stage, Terms, seed_from
 
 Row = dict[str, Any]
@@ -70,6 +72,8 @@ class Loop:
         """
         latest = self.run.latest()
         state = read_checkpoint(latest) if latest else None
+        if state and latest:
+            refuse_no_place(state, latest, self.stages)
         if self.fabric.is_global_zero:
             self.run.cut_log(state["total_step"] if state else 0)
             self.relabelling.rewind(state)
@@ -99,7 +103,7 @@ class Loop:
 
     def _run_stage(self, index: int, stage: Stage, state: dict[str, Any] | None) -> bool:
         if state:
-            self.method.load_state_dict(state["method"])
+            load_method(self.method, state, self.run.latest() or self.run.checkpoints)
         else:
             self._set_start(index, stage)
         learn_only(self.method, stage.trains)
@@ -159,9 +163,9 @@ class Loop:
                 optimizer.state[weight] = self.carried.get(name, {})
         wrapped, *optimizers = _as_tuple(self.fabric.setup(self.method, *optimizers))
         if state:
-            for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-                optimizer.load_state_dict(saved)
-            self.fabric.strategy.precision.load_state_dict(state["precision"])
+            path = self.run.latest() or self.run.checkpoints
+            load_optimizers(optimizers, state.get("optimizers"), path)
+            load_scale(self.fabric.strategy.precision, state.get("precision"), path)
         return wrapped, optimizers, rates
 
     def _progress(self, stage: str, step: int, steps: int, total_step: int) -> Progress:
@@ -190,8 +194,8 @@ class Loop:
         if stage.start == "fresh":
             self.method.load_state_dict(self.fresh(stage.name).state_dict())
         elif stage.start != "previous":
-            end = read_checkpoint(self.run.checkpoints / f"end_{stage.start}.pt")
-            self.method.load_state_dict(end["method"])
+            end = self.run.checkpoints / f"end_{stage.start}.pt"
+            load_method(self.method, read_checkpoint(end), end)
 
     def _keep_end(self, index: int, stage: Stage) -> None:
         """Keep a stage's last weights where a later stage starts from them."""

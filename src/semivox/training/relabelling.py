@@ -78,14 +78,14 @@ class Relabelling:
             return
         index = state["stage"]
         expected = self.place(index) if index < len(self.stages) else {}
-        found = {key: state[key] for key in ("generation", "part", "parts")}
+        found = {key: state.get(key) for key in ("generation", "part", "parts")}
         if found != expected:
             raise RunError(
                 f"the checkpoint's pseudo labels are {found}, the stages of {self.config.method_name} now ask for "
                 f"{expected}: the method has changed since; train into a new run folder"
             )
         ended = state["step"] == self.stages[index].steps and self.stages[index].relabel is not None
-        self.store.cut(found["generation"] + ended)
+        self.store.cut(expected["generation"] + ended)
 
     def relabel(self, index: int, method: Method, fabric: Fabric, must_stop: Callable[[], bool]) -> bool:
         """Make the labels that a stage's end asks for, where they are missing; the processes share the cases.

@@ -1,7 +1,8 @@
 """Going on with a run: refused where data, split or config are not those that it was started with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from semivox.config.keys import Config, resolve_config
 from semivox.config.toml import flatten
@@ -10,8 +11,10 @@ from semivox.data.preparation import PreparedCase
 from semivox.data.splitting import Split, check_split, read_split, training_split
 from semivox.errors import RunError
 from semivox.runs.building import make_method_config
+from semivox.runs.checkpoint import whole_number
 from semivox.runs.folder import RunFolder
 from semivox.training.request import Request
+from semivox.types import Stage
 
 
 def reopen(run: RunFolder, request: Request) -> tuple[Dataset, Split]:
@@ -21,7 +24,7 @@ def reopen(run: RunFolder, request: Request) -> tuple[Dataset, Split]:
         DatasetError: the data set cannot be used, or lacks cases of the run.
         RunError: its channels or classes, or the split, are not those of the run.
     """
-    extra = request.unlabelled or (Path(run.facts["unlabelled"]) if run.facts["unlabelled"] else None)
+    extra = request.unlabelled or (Path(named) if (named := run.facts.get("unlabelled")) else None)
     dataset = read_dataset(request.data, unlabelled=extra)
     lists = read_split(run.split_file)
     check_split(lists, dataset, sealed=False)
@@ -88,9 +91,28 @@ def refuse_other_precision(run: RunFolder, precision: str) -> None:
         )
 
 
+def refuse_no_place(state: Mapping[str, Any], path: Path, stages: Sequence[Stage]) -> None:
+    """Refuse a checkpoint whose numbers are no place in a run's resolved stages.
+
+    Raises:
+        RunError: a number is missing, or beyond the steps of its stage or of all.
+    """
+    index, step = whole_number(state, "stage", path), whole_number(state, "step", path, low=1)
+    total_step = whole_number(state, "total_step", path, low=1)
+    if index >= len(stages):  # the method has changed since, as the places of the pseudo labels will say
+        return
+    steps = [stage.steps or 0 for stage in stages]
+    total = state.get("steps", sum(steps))
+    if step > steps[index] or sum(steps[:index]) + step != total_step or total != sum(steps):
+        raise RunError(
+            f"checkpoint {path} is of step {step} in stage {index}, {total_step} of {total} in all: no place in the "
+            f"{sum(steps)} steps that its config asks for; restore config.toml, or delete the checkpoint"
+        )
+
+
 def notes_on(run: RunFolder) -> tuple[str, ...]:
     """Return what a run of before does not say, and so cannot be compared."""
-    unsaid = {"labels": "labels", "precision": "precision and device"}
+    unsaid = {"scans": "scans", "labels": "labels", "precision": "precision and device"}
     lacking = [what for key, what in unsaid.items() if key not in run.facts]
     if not lacking:
         return ()
