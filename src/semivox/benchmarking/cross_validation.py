@@ -73,6 +73,7 @@ def cross_validate(
     unlabelled: Path | str | None = None,
     cache: Path | str | None = None,
     device: str = "auto",
+    on_start: Callable[[Mapping[str, str]], None] | None = None,
     on_fold: Callable[[int, int], None] | None = None,
     on_row: Callable[[Row, int], None] | None = None,
     on_prepared: Callable[[str, int, int], None] | None = None,
@@ -94,6 +95,7 @@ def cross_validate(
         unlabelled: folder of further unlabelled scans.
         cache: folder of prepared arrays.
         device: "auto", "cpu" or "cuda".
+        on_start: called with what the first fold sees, as `semivox.train` tells it.
         on_fold: called with (number from 0 on, all) before each fold.
         on_row: called with every row of the logs and the steps of one fold.
         on_prepared: called with (case, done, all) while scans are prepared.
@@ -124,7 +126,8 @@ def cross_validate(
         sealed = fold if (run / "run.json").exists() else with_hashes(fold, whole, dataset)
         left = None if seconds is None else max(deadline - time.monotonic(), LEAST)
         try:
-            outcome = train(data, output=run, split=sealed, seconds=left, **words)
+            start = on_start if number == 0 else None
+            outcome = train(data, output=run, split=sealed, seconds=left, on_start=start, **words)
         finally:
             if (run / "run.json").exists():  # not before: a mistake in the words leaves nothing behind
                 _write_record(output, whole, folds)

@@ -45,6 +45,12 @@ class Console:
         """Write a line that stays."""
         self.rich.print(text, markup=False)
 
+    def facts(self, facts: Mapping[str, str]) -> None:
+        """Write a few named facts, a line each, aligned."""
+        width = max(map(len, facts))
+        for name, text in facts.items():
+            self.say(f"{name:<{width}}  {text}")
+
     def note(self, text: str) -> None:
         """Write a sentence on what goes on all the same, once: the runs of a protocol have the same to say."""
         if text not in self.notes:

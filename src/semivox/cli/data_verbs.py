@@ -28,10 +28,18 @@ def check(
     labelled: Annotated[int | None, typer.Option(help="labelled cases that are wanted at least")] = None,
 ) -> int:
     """Read every file of a folder and report every fault at once."""
+    from semivox.cli.console import Console
     from semivox.data.checking import check_dataset
-    from semivox.data.splitting import read_split
 
-    faults = check_dataset(data, split=read_split(split) if split else None, unlabelled=unlabelled, labelled=labelled)
+    with Console() as console:
+        faults = check_dataset(
+            data,
+            split=split,
+            unlabelled=unlabelled,
+            labelled=labelled,
+            progress=lambda case, done, total: console.show("checking", done + 1, total, case),
+            on_start=console.facts,
+        )
     for fault in faults:
         print(fault)
     errors = sum(fault.severity == "error" for fault in faults)

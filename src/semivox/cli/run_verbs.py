@@ -72,6 +72,7 @@ def train(
             unlabelled=unlabelled,
             cache=cache,
             device=device,
+            on_start=console.facts,
             on_row=lambda row, total: console.row(row, total=total),
             on_prepared=lambda case, done, total: console.show("prepared", done, total, case),
             on_note=console.note,

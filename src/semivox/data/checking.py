@@ -4,7 +4,7 @@ An error makes training impossible or wrong; a warning may be meant. No file tak
 raises becomes a fault of its case.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +16,7 @@ from semivox.data.faults import Fault
 from semivox.data.formats import ENDINGS, bare_name, ending
 from semivox.data.leaks import TESTS, leak_faults
 from semivox.data.likeness import Likeness, likeness
+from semivox.data.overview import overview
 from semivox.data.splitting import Split, read_split, split_faults
 from semivox.data.values import floats, label_faults, value_faults
 from semivox.data.volume import (
@@ -49,6 +50,7 @@ def check_dataset(
     unlabelled: Path | str | None = None,
     labelled: int | None = None,
     progress: Callable[[str, int, int], None] | None = None,
+    on_start: Callable[[Mapping[str, str]], None] | None = None,
 ) -> list[Fault]:
     """Return everything that is wrong with a data folder, errors first; every image and label is read.
 
@@ -58,9 +60,12 @@ def check_dataset(
         unlabelled: a further folder of scans without labels.
         labelled: how many labelled cases are wanted.
         progress: called with (case, cases done, cases).
+        on_start: called first, with what is seen: texts by their name.
     """
     dataset, faults = read_with_faults(folder, unlabelled=unlabelled)
     split = read_split(split, dataset) if isinstance(split, Path | str) else split
+    if on_start is not None:
+        on_start(overview(dataset, split, [*dataset.cases.values(), *dataset.tests.values()]))
     faults += _stray_labels(dataset)
     faults += split_faults(split, dataset) if split is not None else []
     if labelled is not None and len(dataset.labelled) < labelled:

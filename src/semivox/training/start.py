@@ -24,6 +24,7 @@ from semivox.runs.building import make_fabric, make_method, make_method_config
 from semivox.runs.folder import RunFolder, create_run, open_run, refuse_run
 from semivox.training.assembly import Draft, draft_run, refuse_few_unlabelled, resolve_stages
 from semivox.training.loop import Loop, Row
+from semivox.training.opening import opening
 from semivox.training.provenance import changes_since, circumstances
 from semivox.training.ranks import together
 from semivox.training.relabelling import Relabelling
@@ -69,6 +70,7 @@ def train(
     unlabelled: Path | str | None = None,
     cache: Path | str | None = None,
     device: str = "auto",
+    on_start: Callable[[Mapping[str, str]], None] | None = None,
     on_row: Callable[[Row, int], None] | None = None,
     on_prepared: Callable[[str, int, int], None] | None = None,
     on_note: Callable[[str], None] | None = None,
@@ -88,6 +90,7 @@ def train(
         unlabelled: folder of further unlabelled scans.
         cache: folder of prepared arrays.
         device: "auto", "cpu" or "cuda".
+        on_start: called first, with what the training sees and where it goes: texts by their name.
         on_row: called with every row of the log and the steps of all stages.
         on_prepared: called with (case, done, all) while scans are prepared.
         on_note: called, before that, with a sentence on everything that does not stop a new run and should be known.
@@ -110,6 +113,8 @@ def train(
             stages = resolve_stages(run.config, make_method_config(run.config))
             refuse_few_unlabelled(run.config, stages, draft.lists)
             first = make_method(run.config, run.facts, stage=stages[0].name)  # its config may be refused
+            if speaks and on_start:
+                on_start(opening(draft, stages, processes=fabric.world_size))
             _say(draft.notes, on_note if speaks else None)
             if speaks:
                 held.enter_context(locked_folder(output, doing="trained into"))
