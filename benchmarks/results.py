@@ -32,7 +32,8 @@ from semivox.reporting.tables import (
 )
 from semivox.scoring.comparison import Comparison, compare_all
 from semivox.scoring.frequency import class_shares
-from semivox.scoring.scores import group_scores, read_scores
+from semivox.scoring.likeness import group_scores
+from semivox.scoring.scores import read_scores
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"

@@ -27,7 +27,7 @@ ALLOWED = {
     "ops": {"errors", "types"},
     "config": {"errors"},
     "data": {"files", "errors", "types"},
-    "scoring": {"data", "files", "errors"},
+    "scoring": {"data", "config", "files", "errors"},
     "planning": {"data", "config", "errors", "types"},
     "nets": {"ops", "errors", "types"},
     "methods": {"nets", "ops", "errors", "types"},

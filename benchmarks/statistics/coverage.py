@@ -23,7 +23,8 @@ from scipy import stats
 
 from semivox.scoring.comparison import paired_scores, wilcoxon_p
 from semivox.scoring.interval import mean_interval
-from semivox.scoring.scores import group_scores, read_scores
+from semivox.scoring.likeness import group_scores
+from semivox.scoring.scores import read_scores
 from semivox.scoring.verdict import SEEDS, verdict
 
 RESULTS = Path(__file__).parents[1] / "results"

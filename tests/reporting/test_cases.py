@@ -11,7 +11,8 @@ import pytest
 from score_files import CASES, write_experiment
 from semivox.reporting.cases import case_records, size_text, tabulate_cases
 from semivox.reporting.report import write_report
-from semivox.scoring.scores import group_scores, read_scores
+from semivox.scoring.likeness import group_scores
+from semivox.scoring.scores import read_scores
 
 
 def write(path, text):

@@ -6,7 +6,8 @@ from urllib.parse import unquote
 
 from semivox.reporting.downloads import csv_uri
 from semivox.scoring.comparison import compare, summarise
-from semivox.scoring.scores import group_scores, read_scores
+from semivox.scoring.likeness import group_scores
+from semivox.scoring.scores import read_scores
 
 
 def rows(uri):

@@ -82,3 +82,31 @@ def test_the_control_with_more_labels_is_no_method_with_unlabelled_scans(scored)
 
 def test_without_a_control_nothing_is_claimed(scored):
     assert "cannot be said" in headline(summary_tables([scored("a", 0.0), scored("b", 0.1)]))
+
+
+def test_methods_of_other_steps_are_not_comparable_and_a_note_at_the_top_says_why(thrice):
+    short = {"prediction": {"steps": [300], "step": [300]}}
+    paths = [*thrice("supervised", 0.0, prediction={"steps": [800], "step": [800]}), *thrice("ua_mt", 0.05, **short)]
+    tables = summary_tables(paths)
+    found = headline(tables)
+    assert found.endswith("not comparable, since they differ in more than their method (steps 300 against 800).")
+    assert "better" not in found
+    assert {c.verdict for c in tables.comparisons} == {"not comparable"}
+    assert tables.notes[0].startswith("Not comparable: ua_mt and supervised differ")
+
+
+def test_each_method_is_compared_with_the_control_of_its_own_steps(thrice):
+    paths = []
+    for split, steps in (("a", 300), ("b", 800)):
+        told = {"split": split, "prediction": {"steps": [steps], "step": [steps]}}
+        paths += [*thrice("supervised", 0.0, **told), *thrice("ua_mt", 0.05, **told)]
+    tables = summary_tables(paths)
+    assert len(tables.groups) == 4
+    assert {c.verdict for c in tables.comparisons} == {"better"}
+    assert tables.controls["ua_mt (split a, steps 300)"] == "supervised (split a, steps 300)"
+
+
+def test_what_scores_do_not_say_is_said_once_and_refuses_nothing(thrice):
+    tables = summary_tables([*thrice("supervised", 0.0), *thrice("ua_mt", 0.05)])
+    assert sum("unknown of supervised, ua_mt" in note for note in tables.notes) == 1
+    assert tables.comparisons[0].verdict == "better"

@@ -27,7 +27,7 @@ def test_each_budget_has_its_own_control(scored):
 def test_other_splits_few_cases_and_single_runs_are_noted(scored):
     tables = summary_tables([scored("supervised", 0.0, cases=4), scored("ua_mt", 0.1, split="t")])
     notes = " ".join(tables.notes)
-    assert "not trained on the same splits" in notes
+    assert "Not comparable: ua_mt and supervised differ in more than their method: split t against s." in notes
     assert "not scored on the same cases" in notes
     assert "cannot go below p = 0.125" in notes
     assert "Trained once" in notes

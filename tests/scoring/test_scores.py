@@ -4,7 +4,8 @@ import pytest
 
 from semivox.errors import DatasetError
 from semivox.scoring.comparison import summarise
-from semivox.scoring.scores import group_scores, read_scores
+from semivox.scoring.likeness import group_scores
+from semivox.scoring.scores import read_scores
 
 
 def write(folder, text, info=None):

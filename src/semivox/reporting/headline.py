@@ -17,7 +17,7 @@ COUNTED = {
     ONCE: "a difference was seen once for {}",
     NONE: "no difference is shown for {}",
     FEW: "{} had too few cases to compare",
-    UNLIKE: "{} cannot be compared with the control",
+    UNLIKE: "{} cannot be compared with the control (not comparable)",
 }
 IDLE = "for {} neither method nor control has learned yet"
 
@@ -29,7 +29,7 @@ def headline(tables: Tables) -> str:
         return "What the unlabelled scans brought cannot be said: no method was scored beside a control."
     if len(found) == 1:
         return f"With unlabelled scans, {full_sentence(tables, found[0])}"
-    words = [IDLE if learned_nothing(c) else COUNTED[c.verdict] for c in found]
+    words = [IDLE if learned_nothing(c) and c.verdict != UNLIKE else COUNTED[c.verdict] for c in found]
     order = [*COUNTED.values(), IDLE]
     counts = sorted(Counter(words).items(), key=lambda item: order.index(item[0]))
     said = ", ".join(text.format(count) for text, count in counts)
@@ -59,6 +59,8 @@ def sentence(comparison: Comparison) -> str:
     text = f"{c.group} reached a mean {name} of {mean}, {c.control} {other}, {on}"
     if c.verdict == FEW:
         return f"{text}: too few to compare."
+    if c.verdict == UNLIKE:
+        return f"{text}: not comparable, since they differ in more than their method ({'; '.join(c.confounders)})."
     if learned_nothing(c):
         return f"{text}: neither has learned yet."
     return f"{text}: a paired difference of {_difference(c)}, {_ending(c)}."
@@ -97,8 +99,6 @@ def _difference(c: Comparison) -> str:
 
 def _ending(c: Comparison) -> str:
     """Return how a sentence with an interval ends: the verdict, and what it is for."""
-    if c.verdict == UNLIKE:
-        return "but the two are not comparable"
     if c.verdict == ONCE:
         seeds = f"{c.seeds} seed{'s' * (c.seeds != 1)}"
         return f"seen once: with {seeds} of the {SEEDS} that it takes to tell a method from its seed"

@@ -30,7 +30,8 @@ from semivox.reporting.tables import (
 )
 from semivox.scoring.comparison import Comparison, compare_views, higher_is_better, paired_scores, per_case
 from semivox.scoring.frequency import class_shares
-from semivox.scoring.scores import Group, group_scores, read_scores
+from semivox.scoring.likeness import group_scores
+from semivox.scoring.scores import Group, read_scores
 
 __all__ = ["markdown_table", "summary_tables", "write_report"]
 

@@ -8,7 +8,8 @@ from itertools import combinations
 from pathlib import Path
 
 from semivox.scoring.comparison import Comparison, Summary, compare_all, higher_is_better, per_case, summarise
-from semivox.scoring.scores import Group, group_scores, read_scores
+from semivox.scoring.likeness import confounders, differences, group_scores, is_known, words
+from semivox.scoring.scores import Group, read_scores
 
 NAMES = {"dice": "Dice", "jaccard": "Jaccard", "hd95": "HD95", "hd": "HD", "asd": "ASD", "assd": "ASSD", "nsd": "NSD"}
 UNITS = {"mm", "voxel", "pixel"}
@@ -106,13 +107,21 @@ def tabulate(groups: Sequence[Group], *, control: str | None = "supervised") -> 
 
 def find_controls(groups: Sequence[Group], control: str | None) -> dict[str, str]:
     """Return which group is the control of which other, by name; empty where there is none."""
-    named = [g for g in groups if g.name == control] or [g for g in groups if control and g.method == control]
-    found: dict[str, str] = {}
-    for group in groups:
-        same = [c for c in named if c.splits == group.splits] if len(named) > 1 else named
-        if group not in named and len(same) == 1:
-            found[group.name] = same[0].name
-    return found
+    named = [group for group in groups if control in (group.name, group.label)]
+    named = named or [group for group in groups if control and group.method == control]
+    found = {group.name: _control_of(group, named) for group in groups if group not in named}
+    return {name: other.name for name, other in found.items() if other}
+
+
+def _control_of(group: Group, named: Sequence[Group]) -> Group | None:
+    """Return the one control that a group is compared with; None where there is none, or several are as good.
+
+    A comparable one before others, then one of the same split; what is left is shown, and called not comparable.
+    """
+    comparable = [c for c in named if not confounders(group, c)]
+    same_split = [c for c in comparable or named if c.splits == group.splits]
+    best = same_split or comparable or named
+    return best[0] if len(best) == 1 or (best and not comparable) else None
 
 
 def metric_name(metric: str) -> str:
@@ -198,8 +207,20 @@ def _notes_on_control(groups: Sequence[Group], controls: Mapping[str, str], cont
         yield f"No control: {which}, so what the unlabelled scans brought cannot be shown."
     by_name = {group.name: group for group in groups}
     for name, other in controls.items():
-        if by_name[name].splits != by_name[other].splits:
-            yield f"{name} and {other} were not trained on the same splits, or their files do not say so."
+        yield from _notes_on_likeness(by_name[name], by_name[other])
+    unlike = [group.name for group in groups if not all(map(is_known, group.runs))]
+    if unlike and len(groups) > 1:
+        yield f"Whether they are comparable cannot be seen: split, steps or config are unknown of {', '.join(unlike)}."
+
+
+def _notes_on_likeness(group: Group, control: Group) -> Iterator[str]:
+    """Return in what a group and its control differ beside their methods, and what follows."""
+    found = confounders(group, control)
+    wanted = words(differences(group.runs[0], control.runs[0]))
+    if found:
+        yield f"Not comparable: {group.name} and {control.name} differ in more than their method: {'; '.join(found)}."
+    elif wanted:
+        yield f"{group.name} and {control.name} differ in {'; '.join(wanted)}: that is what they are compared by."
 
 
 def _notes_on_cases(groups: Sequence[Group]) -> Iterator[str]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from semivox.scoring.interval import mean_interval
+from semivox.scoring.likeness import confounders
 from semivox.scoring.scores import Group
 from semivox.scoring.verdict import verdict
 
@@ -63,6 +64,7 @@ class Comparison:
         p: Wilcoxon signed-rank test, two-sided; NaN without pairs.
         p_holm: ``p`` corrected by Holm's method within its family (same metric and label, all compared groups).
         seeds: how many seeds both were trained with, see `common_seeds`.
+        confounders: what else than their methods the two differ in; with any, they are not comparable.
     """
 
     group: str
@@ -79,12 +81,15 @@ class Comparison:
     p: float
     p_holm: float
     seeds: int
+    confounders: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:
         """The one word for it, see `semivox.scoring.verdict`."""
-        better = higher_is_better(self.metric)
-        return verdict(self.difference, (self.low, self.high), self.p_holm, seeds=self.seeds, higher_is_better=better)
+        return verdict(
+            self.difference, (self.low, self.high), self.p_holm,
+            seeds=self.seeds, higher_is_better=higher_is_better(self.metric), comparable=not self.confounders,
+        )  # fmt: skip
 
 
 def higher_is_better(metric: str) -> bool:
@@ -165,7 +170,7 @@ def compare(first: Group, second: Group, metric: str, label: str | None = None) 
         group=first.name, control=second.name, label=label, metric=metric,
         cases=len(pairs), left_out=len(everyone) - len(pairs), mean=_mean(a), control_mean=_mean(b),
         difference=_mean(a - b), low=low, high=high, p=p, p_holm=p,
-        seeds=common_seeds(first, second),
+        seeds=common_seeds(first, second), confounders=confounders(first, second),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What evaluation wrote: a scores.csv with its scores.json, read; runs that differ in their seed only, grouped."""
+"""What evaluation wrote: a scores.csv with its scores.json, read, and runs that belong together."""
 
 import csv
 import json
@@ -104,7 +104,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that are one method with one setting; they differ in their seed, or in the drawn labels.
+    """Runs of one method with one setting, on one split; they differ in their seed alone.
 
     Attributes:
         name: how tables call it.
@@ -120,6 +120,16 @@ class Group:
     def method(self) -> str:
         """Name of the method."""
         return self.runs[0].method
+
+    @property
+    def label(self) -> str:
+        """The name that its runs bear; groups whose runs bear the same have longer ones."""
+        return self.runs[0].group
+
+    @property
+    def finished(self) -> bool:
+        """Whether every run came to its end, or does not say that it did not."""
+        return all(run.prediction.get("finished") is not False for run in self.runs)
 
     @property
     def splits(self) -> frozenset[str | None]:
@@ -185,23 +195,6 @@ def read_scores(path: Path) -> Scores:
     if not rows:
         raise DatasetError(f"{path}: holds no scores, only its header; run 'semivox evaluate' again")
     return Scores(path, rows, _read_info(path.with_suffix(".json")))
-
-
-def group_scores(scores: Sequence[Scores]) -> list[Group]:
-    """Return the groups in order of their first appearance; the same file given twice counts once.
-
-    Raises:
-        DatasetError: there are no scores.
-    """
-    if not scores:
-        raise DatasetError("no scores were given; expected at least one scores.csv written by 'semivox evaluate'")
-    groups: dict[str, list[Scores]] = {}
-    for one in {one.path.resolve(): one for one in scores}.values():
-        groups.setdefault(one.group, []).append(one)
-    by_seed = {name: sorted(runs, key=lambda r: (r.seed is None, r.seed or 0)) for name, runs in groups.items()}
-    known = {one.patients for one in scores}
-    patients = known.pop() if len(known) == 1 else None  # runs that disagree on it have the case in common
-    return [Group(name, tuple(runs), patients) for name, runs in by_seed.items()]
 
 
 def _row(line: Mapping[str, str | None], metrics: Sequence[str], sizes: Sequence[str], where: str) -> Row:

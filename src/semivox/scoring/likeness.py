@@ -1,0 +1,114 @@
+"""What two runs differ in besides seed and method: where it is anything, they are not compared, and never pooled."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from semivox.config.toml import flatten
+from semivox.errors import DatasetError
+from semivox.scoring.scores import Group, Scores
+
+OWN = ("label", "seed", "method", "stages", "steps", "batch_unlabelled", "log_every", "checkpoint_every", "determinism")
+"""Keys of a config that name a run, are its method's own, or change no result; the steps taken are told apart."""
+FEW = 4
+"""Differences that are named one by one."""
+
+
+def differences(first: Scores, second: Scores, *, methods: bool = False) -> dict[str, tuple[str, str]]:
+    """Return what two runs are known to differ in, {what: (the first's, the second's)}; what is unknown is left out.
+
+    With `methods`, the methods' own fields are looked at, too.
+    """
+    found: dict[str, tuple[Any, Any]] = {}
+    for mine, theirs in zip(_facts(first, methods=methods), _facts(second, methods=methods), strict=True):
+        if mine and theirs:
+            found |= {key: (mine.get(key), theirs.get(key)) for key in [*mine, *(theirs.keys() - mine.keys())]}
+    return {key: (_text(a), _text(b)) for key, (a, b) in found.items() if a != b}
+
+
+def confounders(first: Group, second: Group) -> tuple[str, ...]:
+    """Return why the difference between two groups is not that of their methods, in words; empty where it is.
+
+    A group of the same method under a name of its own (more labels, another recipe) was made to differ in something:
+    that is what is compared then. A run that has not come to its end is compared with nothing.
+    """
+    unfinished = tuple(f"{g.name} is not at its end" for g in (first, second) if not g.finished)
+    if first.method == second.method and first.label != second.label:
+        return unfinished
+    return unfinished + words(differences(first.runs[0], second.runs[0]))
+
+
+def words(found: Mapping[str, tuple[str, str]]) -> tuple[str, ...]:
+    """Return differences in words, the first few by name."""
+    named = [f"{key} {a} against {b}" for key, (a, b) in found.items()]
+    return (*named[:FEW], f"{len(named) - FEW} more keys") if len(named) > FEW else tuple(named)
+
+
+def pooled(runs: Sequence[Scores], patients: str | None) -> list[Group]:
+    """Return runs of one name as groups of runs that differ in nothing but their seed.
+
+    Where they differ in more, each group's name says in what.
+    """
+    kinds: list[list[Scores]] = []
+    for run in runs:
+        like = (kind for kind in kinds if not differences(run, kind[0], methods=True))
+        kind = next(like, None)
+        kinds.append([run]) if kind is None else kind.append(run)
+    names = [_name(kind[0], [other[0] for other in kinds if other is not kind]) for kind in kinds]
+    twice = [name if names.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(names, 1)]
+    return [Group(name, tuple(kind), patients) for name, kind in zip(twice, kinds, strict=True)]
+
+
+def group_scores(scores: Sequence[Scores]) -> list[Group]:
+    """Return the groups in order of their first appearance; the same file given twice counts once.
+
+    Raises:
+        DatasetError: there are no scores.
+    """
+    if not scores:
+        raise DatasetError("no scores were given; expected at least one scores.csv written by 'semivox evaluate'")
+    named: dict[str, list[Scores]] = {}
+    for one in {one.path.resolve(): one for one in scores}.values():
+        named.setdefault(one.group, []).append(one)
+    known = {one.patients for one in scores}
+    patients = known.pop() if len(known) == 1 else None  # runs that disagree on it have the case in common
+    by_seed = [sorted(runs, key=lambda run: (run.seed is None, run.seed or 0)) for runs in named.values()]
+    return [group for runs in by_seed for group in pooled(runs, patients)]
+
+
+def is_known(run: Scores) -> bool:
+    """Return whether the scores say of which split, steps and config their run was."""
+    return all(_facts(run, methods=False)[:3])
+
+
+def _name(run: Scores, others: Sequence[Scores]) -> str:
+    """Return the name of a group, with what sets it apart from others of that name."""
+    found = {key: mine for other in others for key, (mine, _) in differences(run, other, methods=True).items()}
+    named = [f"{key} {value}" for key, value in found.items()]
+    more = [f"{len(named) - FEW} more keys"] if len(named) > FEW else []
+    return f"{run.group} ({', '.join(named[:FEW] + more)})" if found else run.group
+
+
+def _facts(run: Scores, *, methods: bool) -> tuple[dict[str, Any], ...]:
+    """Return what is known of a run: its split, its steps, its config, and how it predicted; empty where unknown."""
+    noted = run.prediction
+    split = {"split": run.split[:8]} if run.split else {}
+    steps: dict[str, Any] = {}
+    if isinstance(noted.get("steps"), list):
+        steps = {"steps": sorted({*noted["steps"]}), "runs averaged": len(noted["steps"])}
+        taken = noted.get("step")
+        steps["steps taken"] = sorted({*taken}) if isinstance(taken, list) and taken != noted["steps"] else "all"
+    config, options = _table(noted.get("config")), _table(noted.get("options"))
+    keys = {key: value for key, value in flatten(config).items() if key.split(".")[0] not in OWN}
+    if methods:
+        keys |= flatten({"method": _table(config.get("method"))})
+    return split, steps, keys, {f"predict's {key}": value for key, value in options.items()}
+
+
+def _table(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return " x ".join(map(str, value))
+    return "unset" if value is None else str(value)

@@ -1,0 +1,76 @@
+"""What may be pooled under one name, and what may be compared."""
+
+import pytest
+
+from semivox.scoring.likeness import confounders, differences, group_scores, is_known
+from semivox.scoring.scores import Row, Scores
+
+CONFIG = {"seed": 0, "label": "", "steps": 800, "patch": [32, 32, 32], "net": {"name": "vnet", "options": {}},
+          "method": {"name": "m", "weight": 1.0}, "stages": {}, "batch_unlabelled": 2}  # fmt: skip
+
+
+def run(tmp_path, name, *, seed=0, method=None, config=None, **noted):
+    """Scores of a run that says all of itself."""
+    rows = (Row("a", "organ", 1, False, {"dice": 0.5}),)
+    told = {"group": name, "method": method or name, "seed": seed, "split": "s", "step": [800], "steps": [800],
+            "finished": True, "options": {"mirror": None}}  # fmt: skip
+    told |= {"config": CONFIG | {"seed": seed} | (config or {})} | noted
+    path = tmp_path / f"{name}-{seed}-{len(str(config))}-{noted}.csv"
+    return Scores(path, rows, {"prediction": told})
+
+
+OTHERS = {
+    "split": {"split": "t"},
+    "steps": {"step": [300], "steps": [300]},
+    "steps taken": {"step": [300], "finished": False},
+    "net.name": {"config": {"net": {"name": "unet", "options": {}}}},
+    "net.options.depth": {"config": {"net": {"name": "vnet", "options": {"depth": 2}}}},
+    "patch": {"config": {"patch": [64, 64, 32]}},
+    "predict's mirror": {"options": {"mirror": True}},
+    "runs averaged": {"step": [800, 800], "steps": [800, 800]},
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_runs_that_differ_in_more_than_their_seed_are_never_pooled(what, tmp_path):
+    runs = [run(tmp_path, "m"), run(tmp_path, "m", seed=1), run(tmp_path, "m", seed=2, **OTHERS[what])]
+    first, second = group_scores(runs)
+    assert [one.seed for one in first.runs] == [0, 1]
+    assert first.name.startswith("m (")
+    assert what in second.name
+    assert first.name != second.name
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_methods_that_differ_in_more_are_not_comparable(what, tmp_path):
+    method, control = group_scores([run(tmp_path, "m", **OTHERS[what]), run(tmp_path, "supervised")])
+    assert what in " ".join(confounders(method, control))
+
+
+def test_the_seed_the_method_and_its_own_fields_are_no_difference(tmp_path):
+    own = {"method": {"name": "other"}, "stages": {"pre": {"steps": 3}}, "steps": 9, "batch_unlabelled": 0}
+    method, control = group_scores([run(tmp_path, "m", config=own), run(tmp_path, "supervised", seed=1)])
+    assert confounders(method, control) == ()
+
+
+def test_a_field_of_the_method_divides_runs_of_one_name(tmp_path):
+    other = {"method": {"name": "m", "weight": 0.0}}
+    names = [group.name for group in group_scores([run(tmp_path, "m"), run(tmp_path, "m", seed=1, config=other)])]
+    assert names == ["m (method.weight 1.0)", "m (method.weight 0.0)"]
+
+
+def test_a_named_variant_of_the_same_method_may_differ_but_has_to_be_finished(tmp_path):
+    more = {"method": "supervised", "split": "all"}
+    variant, control = group_scores([run(tmp_path, "supervised, all", **more), run(tmp_path, "supervised")])
+    assert confounders(variant, control) == ()
+    assert differences(variant.runs[0], control.runs[0]) == {"split": ("all", "s")}
+    cut, control = group_scores([run(tmp_path, "cut", **more, finished=False), run(tmp_path, "supervised")])
+    assert confounders(cut, control) == ("cut is not at its end",)
+
+
+def test_what_is_unknown_is_no_difference(tmp_path):
+    silent = Scores(tmp_path / "m.csv", run(tmp_path, "m").rows, {"prediction": {"group": "m"}})
+    method, control = group_scores([silent, run(tmp_path, "supervised")])
+    assert confounders(method, control) == ()
+    assert not is_known(silent)
+    assert is_known(control.runs[0])
