@@ -1,6 +1,7 @@
 """Files on disk: written whole or not at all, locked, digested; JSON read with one clear line where it is damaged."""
 
 import contextlib
+import errno
 import glob
 import hashlib
 import json
@@ -19,6 +20,10 @@ from semivox.errors import RunError, SemivoxError
 UNFINISHED = ".unfinished-"
 """How the name of a file or folder begins while it is being written; hidden, so that no scan is called so."""
 DAY = 24 * 3600
+FEW_HANDLES = (
+    "too many files are open at once, one for each prepared scan: allow more with `ulimit -n 65536` in this shell "
+    "(or ask who runs the machine), then give the same command again"
+)
 
 
 @contextmanager
@@ -64,8 +69,23 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], Any], *, then: str = "
         write(file)
 
 
+def refuse_few_handles(error: BaseException) -> None:
+    """Refuse to go on where an error, or what caused it, is that too many files are open: no file is at fault.
+
+    Raises:
+        RunError: it is.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE):
+            raise RunError(FEW_HANDLES) from error
+        cause = cause.__cause__ or cause.__context__
+
+
 def unwritable(path: Path, error: Exception, *, then: str = "try again") -> RunError:
     """Return the error that says that a file or folder cannot be written, and why."""
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return RunError(FEW_HANDLES)
     return RunError(f"cannot write {path}: {error}; free or unlock the disk, then {then}")
 
 

@@ -2,6 +2,9 @@
 
 import json
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -9,9 +12,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from toys import write_description
+from toys import write_description, write_toy_dataset
 
 SHAPE = (18, 16, 8)
+TINY = ["--set", "steps=2", "--set", "patch=[8,8,8]", "--set", "net.filters=2", "--set", "net.levels=2",
+        "--set", "batch_labelled=1", "--device", "cpu"]  # fmt: skip
 
 
 def scan(*seeds: int) -> np.ndarray:
@@ -133,3 +138,67 @@ def test_a_split_that_is_there_is_not_written_over(semivox, frames):
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "split.json is there already" in err
     assert Path("split.json").read_text() == "{}"
+
+
+def test_labels_that_the_description_does_not_list_are_not_used_and_said_by_every_verb(semivox, tmp_path):
+    data = write_toy_dataset(tmp_path / "data", cases=5, unlabelled=1)
+    description = json.loads((data / "dataset.json").read_text())
+    entries = [{"image": f"./imagesTr/case_0{n}.nii.gz", "label": f"./labelsTr/case_0{n}.nii.gz"} for n in (0, 2)]
+    (data / "dataset.json").write_text(json.dumps(description | {"training": entries}))
+    (data / "labelsTr/case_01.nii.gz").write_bytes(b"no image: nothing may open it")
+    warning = "'training': labels are not used, since it does not list them: found 2: case_01, case_03"
+    code, out, _ = semivox("check", str(data))
+    assert (code, out.count(warning)) == (0, 1)
+    code, out, _ = semivox("split", str(data), "-o", "split.json")
+    assert (code, out.count(warning)) == (0, 1)
+    assert json.loads(Path("split.json").read_text())["labelled"] == ["case_00", "case_02"]
+    code, _, err = semivox("train", str(data), "-o", "run", *TINY)
+    assert (code, err.count(warning)) == (0, 1)
+    lists = json.loads(Path("run/split.json").read_text())
+    assert (lists["labelled"], lists["unlabelled"]) == (["case_00", "case_02"], ["case_01", "case_03", "case_04"])
+
+
+def test_train_says_first_that_it_is_supervised_where_nothing_is_unlabelled(semivox, tmp_path):
+    data = str(write_toy_dataset(tmp_path / "data", cases=2, unlabelled=0))
+    code, _, err = semivox("train", data, "-o", "run", *TINY)
+    assert code == 0
+    notes = [line for line in err.splitlines() if line.startswith("note: ")]
+    assert notes[0].startswith("note: the method is supervised, since nothing is unlabelled")
+    _, _, err = semivox("train", data, "-o", "named", *TINY, "--method", "supervised")
+    assert "since nothing is unlabelled" not in err
+
+
+def test_train_takes_unlabelled_scans_of_subfolders(semivox, tmp_path):
+    data = str(write_toy_dataset(tmp_path / "data", cases=2, unlabelled=0))
+    more = write_toy_dataset(tmp_path / "other", cases=2, unlabelled=2, seed=1) / "imagesTr"
+    for number, scan in enumerate(sorted(more.iterdir())):
+        (tmp_path / f"more/p{number}").mkdir(parents=True)
+        scan.rename(tmp_path / f"more/p{number}/t1.nii.gz")
+    assert semivox("train", data, "-o", "run", "--unlabelled", "more", *TINY)[0] == 0
+    assert json.loads(Path("run/split.json").read_text())["unlabelled"] == ["p0-t1", "p1-t1"]
+
+
+def test_dicom_is_said_not_to_be_read_by_check_train_and_predict(semivox, tmp_path):
+    (tmp_path / "scans/1").mkdir(parents=True)
+    (tmp_path / "scans/1/IM0001").write_bytes(bytes(128) + b"DICM")
+    data = str(write_toy_dataset(tmp_path / "data", cases=2, unlabelled=0))
+    assert semivox("train", data, "-o", "run", *TINY)[0] == 0
+    for words in (
+        ("check", "scans"), ("split", "scans", "-o", "s.json"), ("train", "scans", "-o", "other"),
+        ("train", data, "--unlabelled", "scans", "-o", "other"), ("predict", "run", "scans", "-o", "masks"),
+    ):  # fmt: skip
+        code, out, err = semivox(*words)
+        assert code == 2
+        assert "DICOM is not read yet: convert" in out + err
+        assert "`dcm2niix -z y" in out + err
+
+
+def test_too_few_open_files_name_the_limit_and_no_disk(tmp_path):
+    data = write_toy_dataset(tmp_path / "data", cases=90, unlabelled=45, shape=(8, 8, 8))
+    words = [sys.executable, "-m", "semivox.cli.main", "train", str(data), "-o", "run", *TINY, "--cache", "cache"]
+    done = subprocess.run(
+        f"ulimit -n 60; exec {shlex.join(words)}", shell=True, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "`ulimit -n 65536`" in done.stderr.splitlines()[-1]
+    assert "disk" not in done.stderr

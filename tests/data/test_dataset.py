@@ -72,6 +72,34 @@ def test_further_unlabelled_folders_join_under_names_of_their_own(tmp_path):
     assert dataset.spacing_is_nominal
 
 
+def test_subfolders_of_further_unlabelled_scans_are_read_under_their_names_and_labels_never(tmp_path):
+    files = ["imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz", "imagesTs/t_0000.nii.gz"]
+    folder = names_only(tmp_path / "more/set", files)
+    for name in (
+        "p1/t2.nii.gz", "p1/late/t2.nii.gz", "p2/t2.nii.gz", "a.nii.gz", "labelsTr/b.nii.gz", ".trash/c.nii.gz",
+        "p3/notes.txt",
+    ):  # fmt: skip
+        (tmp_path / "more" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "more" / name).touch()
+    dataset = read_dataset(folder, unlabelled=tmp_path / "more")
+    assert dataset.added == ("more-a", "p1-late-t2", "p1-t2", "p2-t2"), "nothing of the data set itself comes in again"
+    assert dataset.case("p1-late-t2").images == (tmp_path / "more/p1/late/t2.nii.gz",)
+    assert [*dataset.tests] == ["t"]
+    with pytest.raises(DatasetError, match="zero images"):
+        read_dataset(folder, unlabelled=folder)
+
+
+def test_the_channels_of_a_scan_in_a_subfolder_are_one_case(tmp_path):
+    folder = names_only(
+        tmp_path / "set", ["imagesTr/a_0000.nii", "imagesTr/a_0001.nii"], channel_names={"0": "T1", "1": "T2"}
+    )
+    for name in ("p1/x_0000.nii", "p1/x_0001.nii", "p2/x_0000.nii"):
+        (tmp_path / "more" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "more" / name).touch()
+    dataset = read_dataset(folder, unlabelled=tmp_path / "more")
+    assert {name: len(dataset.case(name).images) for name in dataset.added} == {"p1-x": 2, "p2-x": 1}
+
+
 def test_the_channels_of_further_unlabelled_scans_join_as_one_case_and_a_missing_one_is_told(tmp_path):
     folder = write_toy_dataset(tmp_path / "toy", cases=1, unlabelled=0, channels=2, shape=(6, 5, 4))
     more = tmp_path / "more"

@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from semivox.data.dataset import read_dataset
 from semivox.data.pseudo import Key, PseudoLabels, PseudoStore, partition
+from semivox.data.splitting import training_split
 from semivox.errors import RunError
+from toys import write_toy_dataset
 
 NAMES = [f"case_{index}" for index in range(7)]
 
@@ -132,3 +135,16 @@ def test_labels_of_another_shape_than_the_image_or_missing_are_refused_at_once(t
     store.keep(key, a_label)
     with pytest.raises(RunError, match=r"'case_1' .* has \(3, 4, 5\) voxels, its prepared image has \(3, 4, 6\)"):
         PseudoLabels(store, [key], [(3, 4, 6)])
+
+
+@pytest.mark.parametrize("case", ["unfinished-x", ".unfinished-x"])
+def test_a_case_that_is_named_like_what_is_half_written_keeps_its_pseudo_label(case, tmp_path):
+    folder = write_toy_dataset(tmp_path / "toy", cases=2, unlabelled=1, shape=(6, 5, 4))
+    (folder / "imagesTr/case_01_0000.nii.gz").rename(folder / f"imagesTr/{case}_0000.nii.gz")
+    unlabelled = training_split(read_dataset(folder), None).unlabelled
+    assert unlabelled == ((case,) if case[0] != "." else ())  # hidden files are no scans
+    store = PseudoStore(tmp_path / "pseudo")
+    for name in unlabelled:
+        store.keep(Key(name, 0, 1), lambda: (np.ones((6, 5, 4), np.uint8), np.ones((6, 5, 4), np.float16)))
+        store.cut(1)
+        assert store.read(Key(name, 0, 1))[0].all()

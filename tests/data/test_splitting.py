@@ -89,7 +89,9 @@ def test_scans_of_any_name_join_a_split_with_patients():
     [
         ({"labelled": 4, "held_out": 1}, "asked for 4 labelled: found 3"),
         ({"held_out": 5}, "asked for 5 held-out: found 4"),
-        ({"held_out": 4}, "nothing is labelled"),
+        ({"held_out": 4}, "nothing is labelled: found 4 labelled cases (or patients), of which 4 are held out"),
+        ({"labelled": 1, "held_out": 4}, "found 0 labelled cases (or patients) to take them from (4 are held out)"),
+        ({"labelled": ["a0"], "held_out": 4}, "found 3 labelled cases (or patients) to take them from (1 are listed"),
         ({"labelled": ["d0"]}, "d0: listed as labelled: found no file in labelsTr"),
         ({"labelled": ["a9"]}, "a9: in the split: found no such case"),
         ({"labelled": ["a0"], "held_out": ["a0"]}, "a0: in the split: found 2 entries"),

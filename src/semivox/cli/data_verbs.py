@@ -60,6 +60,7 @@ def split(
     """Say which cases are labelled, unlabelled and held out."""
     from semivox.data.dataset import read_dataset
     from semivox.data.leaks import split_leaks
+    from semivox.data.listing import unlisted_fault
     from semivox.data.splitting import make_split, write_split
 
     if output.exists():
@@ -78,8 +79,8 @@ def split(
     write_split(lists, output)
     counts = f"{len(lists.labelled)} labelled, {len(lists.unlabelled)} unlabelled, {len(lists.held_out)} held out"
     print(f"{counts}: {output}")
-    for leak in split_leaks(lists, dataset):
-        print(leak)
+    for fault in (*unlisted_fault(dataset.unlisted), *split_leaks(lists, dataset)):
+        print(fault)
 
 
 def plan(

@@ -1,5 +1,6 @@
 """The command line: runs a verb, and turns what it raises into one line and an exit code."""
 
+import errno
 import signal
 import sys
 from typing import Any
@@ -9,6 +10,7 @@ import typer
 from semivox.cli.usage import usage_of
 from semivox.cli.verbs import app
 from semivox.errors import PredictionError, SemivoxError, nearest
+from semivox.files import FEW_HANDLES
 
 INTERRUPTED = 130
 """What shells give for Ctrl-C, and typer for a KeyboardInterrupt."""
@@ -34,6 +36,8 @@ def main() -> None:
     except OSError as error:
         if debug:
             raise
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            _fail(FEW_HANDLES)
         _fail(f"{error.filename or 'a file'}: {error.strerror or error}; check the path, the disk and its permissions")
     if code == INTERRUPTED:
         print("semivox: stopped; the same command goes on where it was (train: with --resume)", file=sys.stderr)

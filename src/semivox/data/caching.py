@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semivox.errors import RunError
-from semivox.files import UNFINISHED
+from semivox.files import UNFINISHED, refuse_few_handles
 
 Arrays = dict[str, NDArray[Any]]
 Facts = dict[str, Any]
@@ -108,7 +108,8 @@ def _open(entry: Path, unsealed: str = "remade") -> tuple[Arrays, Facts] | None:
         arrays = {file.stem: np.load(file, mmap_mode="r") for file in files}
         as_listed = all([list(arrays[name].shape), arrays[name].dtype.str] == listed["arrays"][name] for name in arrays)
         return (arrays, listed["facts"]) if as_listed else None
-    except Exception:  # a damaged list or header makes JSON's and numpy's readers raise nearly anything
+    except Exception as error:  # a damaged list or header makes JSON's and numpy's readers raise nearly anything
+        refuse_few_handles(error)
         return None
 
 
@@ -145,6 +146,7 @@ def _store(entry: Path, arrays: Arrays, facts: Facts) -> None:
         _write(unfinished, entry.name, arrays, facts)
         _settle(unfinished, entry)
     except OSError as error:
+        refuse_few_handles(error)
         raise RunError(
             f"cannot write to the cache {entry.parent}: {error.strerror or error}; found {_free(entry.parent)}: "
             "make room, make it writable, or choose another folder with --cache or SEMIVOX_CACHE"

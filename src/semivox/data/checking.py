@@ -11,9 +11,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from semivox.data.dataset import Case, Dataset, case_name, expected_files, read_with_faults
+from semivox.data.cases import Case, case_name, expected_files, scan_files
+from semivox.data.dataset import Dataset, read_with_faults
 from semivox.data.faults import Fault
-from semivox.data.formats import ENDINGS, bare_name, ending
+from semivox.data.formats import ENDINGS, bare_name
 from semivox.data.leaks import TESTS, leak_faults
 from semivox.data.likeness import Likeness, likeness
 from semivox.data.overview import overview
@@ -232,11 +233,10 @@ def _stray_labels(dataset: Dataset) -> list[Fault]:
     """Return a fault for each file in labelsTr that no case uses."""
     folder = dataset.folder / "labelsTr"
     used = {case.label for case in dataset.cases.values()}
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
     return [
         Fault("error", bare_name(path), f"label without image: {path.name}", "no image of that name in imagesTr",
               f"{bare_name(path)}_0000{ENDINGS[0]} or the like", "add the image, rename or remove the label")
-        for path in files if ending(path) and not path.name.startswith(".") and path not in used
+        for path in scan_files(folder) if path not in used and bare_name(path) not in dataset.unlisted
     ]  # fmt: skip
 
 

@@ -1,35 +1,31 @@
 """Data sets: a folder in nnU-Net or Medical Decathlon layout, as cases with their files; no image is opened here."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from semivox.data.description import Description, read_description
+from semivox.data.cases import (
+    Case,
+    case_name,
+    expected_files,
+    folders_below,
+    list_scans,
+    odd_files,
+    scan_files,
+    scans_below,
+)
+from semivox.data.description import FILE, Description, read_description
+from semivox.data.dicom import conversion, first_dicom
 from semivox.data.faults import Fault, sentences
-from semivox.data.formats import ENDINGS, bare_name, ending
-from semivox.data.pictures import is_picture
+from semivox.data.formats import ENDINGS, bare_name
+from semivox.data.listing import listed_cases, unlisted_fault
 from semivox.errors import DatasetError, nearest
+
+__all__ = ["IGNORE", "Case", "Dataset", "case_name", "expected_files", "list_scans", "read_dataset", "read_with_faults"]
 
 IGNORE = 255
 """The value in prepared labels of voxels that nobody labelled."""
-
-_CHANNEL = re.compile(r"(.+)_(\d{4})")
-
-
-@dataclass(frozen=True)
-class Case:
-    """One scan.
-
-    Attributes:
-        name: unique in its data set.
-        images: one file per channel in order, or one file with all channels.
-        label: its label file, or None.
-    """
-
-    name: str
-    images: tuple[Path, ...]
-    label: Path | None = None
+PARTS = ("imagesTr", "imagesUn", "imagesTs", "labelsTr", "labelsTs")
 
 
 @dataclass(frozen=True)
@@ -47,6 +43,7 @@ class Dataset:
         spacing_is_nominal: distances in mm would be made up.
         tests: the cases of imagesTs, by name; never in the pool, but a split may hold them out.
         added: names of the cases that the further folder of unlabelled scans brought.
+        unlisted: names of the cases whose label file is not used, since dataset.json has a list without it.
     """
 
     folder: Path
@@ -59,6 +56,7 @@ class Dataset:
     spacing_is_nominal: bool = False
     tests: Mapping[str, Case] = field(default_factory=dict)
     added: tuple[str, ...] = ()
+    unlisted: tuple[str, ...] = ()
 
     @property
     def labelled(self) -> tuple[str, ...]:
@@ -82,37 +80,75 @@ def read_dataset(folder: Path | str, *, unlabelled: Path | str | None = None) ->
 
     Args:
         folder: has dataset.json, imagesTr, labelsTr and perhaps imagesUn, imagesTs, labelsTs.
-        unlabelled: a further folder of scans without labels, of any names; nothing is copied.
+        unlabelled: a further folder of scans without labels, of any names, in it or in its subfolders; nothing is
+            copied.
 
     Raises:
         DatasetError: dataset.json or a folder cannot be used; the message lists everything that is wrong.
     """
     dataset, faults = read_with_faults(folder, unlabelled=unlabelled)
-    if faults:
-        raise DatasetError(sentences(faults))
+    errors = [fault for fault in faults if fault.severity == "error"]
+    if errors:
+        raise DatasetError(sentences(errors))
     return dataset
 
 
 def read_with_faults(folder: Path | str, *, unlabelled: Path | str | None = None) -> tuple[Dataset, list[Fault]]:
     """Return the data set as far as it can be known, and all that is wrong with dataset.json and the folders."""
     folder = Path(folder)
+    further = [] if unlabelled is None else [Path(unlabelled)]
     description = read_description(folder)
-    faults = list(description.faults)
-    for path in (folder / "imagesTr", unlabelled):
-        if path is not None and not _scans(Path(path)):
-            faults.append(
-                Fault("error", str(path), "zero images", "no scan" if Path(path).is_dir() else "no such folder",
-                      f"scans ending in {', '.join(ENDINGS)}", "check the folder's name and its files' endings")
-            )  # fmt: skip
-    return _dataset(folder, description, unlabelled), faults
+    faults = [*description.faults, *_empty_faults(folder, further)]
+    if faults and not (folder / FILE).exists() and first_dicom(folder) is not None:
+        faults = faults[1:]  # it is no data set yet, for a reason that says more than that it has no dataset.json
+    faults += _odd_faults([(folder / part, folder / part) for part in PARTS])
+    faults += _odd_faults([(place, top) for top in further for place in folders_below(top, without=folder)])
+    dataset, listing = _dataset(folder, description, further)
+    return dataset, faults + listing + unlisted_fault(dataset.unlisted)
 
 
-def _dataset(folder: Path, description: Description, unlabelled: Path | str | None) -> Dataset:
+def _empty_faults(folder: Path, further: Sequence[Path]) -> list[Fault]:
+    """Return a fault for each place that should hold scans and holds none."""
+    found = []
+    if not scan_files(folder / "imagesTr"):
+        found.append(_empty_fault(folder / "imagesTr", folder))
+    found += [_empty_fault(place, place) for place in further if not scans_below(place, 1, without=folder)]
+    return found
+
+
+def _empty_fault(place: Path, given: Path) -> Fault:
+    dicom = first_dicom(given)
+    if dicom is not None:
+        return Fault("error", str(given), "DICOM files but no scan", str(dicom),
+                     f"scans ending in {', '.join(ENDINGS)}", conversion(given))  # fmt: skip
+    return Fault("error", str(place), "zero images", "no scan" if place.is_dir() else "no such folder",
+                 f"scans ending in {', '.join(ENDINGS)}", "check the folder's name and its files' endings")  # fmt: skip
+
+
+def _odd_faults(places: Sequence[tuple[Path, Path]]) -> list[Fault]:
+    """Return a fault for each folder, given with the one above that counts, in which names of scans are no text."""
+    found = [(place, odd_files(place, top=top)) for place, top in places]
+    return [
+        Fault("error", ascii(str(place))[1:-1], "names of scans that are no text",
+              f"{len(odd)} such as {odd[0].name!a}", "UTF-8 without control characters", "rename the files")
+        for place, odd in found if odd
+    ]  # fmt: skip
+
+
+def _dataset(folder: Path, description: Description, further: Sequence[Path]) -> tuple[Dataset, list[Fault]]:
+    """Return the data set, and what is wrong with the list of its description."""
     channels = max(len(description.channels), 1)
-    cases = _cases(folder / "imagesTr", channels, folder / "labelsTr")
-    _join(cases, folder / "imagesUn", channels)
-    added = _join(cases, Path(unlabelled), channels) if unlabelled is not None else []
-    return Dataset(
+    labels = _label_files(folder / "labelsTr")
+    cases = _cases(folder / "imagesTr", channels, labels)
+    unlisted: tuple[str, ...] = ()
+    faults: list[Fault] = []
+    if description.training is not None:
+        cases, unlisted, faults = listed_cases(cases, labels, description.training, channels)
+    _join(cases, list_scans(scan_files(folder / "imagesUn"), channels), "imagesUn")
+    added = [
+        name for place in further for name in _join(cases, scans_below(place, channels, without=folder), place.name)
+    ]
+    dataset = Dataset(
         folder=folder,
         name=description.name,
         cases=dict(sorted(cases.items())),
@@ -121,82 +157,29 @@ def _dataset(folder: Path, description: Description, unlabelled: Path | str | No
         label_values=description.label_values,
         ignore=description.ignore,
         spacing_is_nominal=description.spacing_is_nominal,
-        tests=_cases(folder / "imagesTs", channels, folder / "labelsTs"),
+        tests=_cases(folder / "imagesTs", channels, _label_files(folder / "labelsTs")),
         added=tuple(sorted(added)),
+        unlisted=unlisted,
     )
+    return dataset, faults
 
 
-def _join(cases: dict[str, Case], folder: Path, channels: int) -> list[str]:
-    """Add a folder's scans without labels, with the folder's name in front where a name is taken; return the names."""
+def _join(cases: dict[str, Case], scans: Mapping[str, tuple[Path, ...]], folder: str) -> list[str]:
+    """Add scans without labels, with their folder's name in front where a name is taken; return the names."""
     names = []
-    for name, case in _cases(folder, channels).items():
+    for name, files in scans.items():
         while name in cases:
-            name = f"{folder.name}-{name}"
-        cases[name] = Case(name, case.images)
+            name = f"{folder}-{name}"
+        cases[name] = Case(name, files)
         names.append(name)
     return names
 
 
-def _cases(images: Path, channels: int, labels: Path | None = None) -> dict[str, Case]:
-    label_files = {bare_name(path): path for path in _scans(labels)} if labels is not None else {}
-    scans = list_scans([images], channels) if images.is_dir() else {}
-    return {name: Case(name, files, label_files.get(name)) for name, files in scans.items()}
+def _label_files(folder: Path) -> dict[str, Path]:
+    return {bare_name(path): path for path in scan_files(folder)}
 
 
-def list_scans(paths: Sequence[Path], channels: int) -> dict[str, tuple[Path, ...]]:
-    """Return the files of each scan by case name, sorted; no file is opened.
-
-    ``NAME_0000`` ... ``NAME_0003`` are the channels of NAME where there are that many channels; any other file is a
-    scan of its own, with all channels in it. Files of other formats and hidden ones are passed over.
-
-    Args:
-        paths: files, or folders whose files are taken (not their subfolders).
-        channels: how many an image has.
-
-    Raises:
-        DatasetError: a path does not exist, or a file named on its own is of an unknown format.
-    """
-    found: dict[str, list[Path]] = {}
-    for path in (file for given in paths for file in _files(Path(given))):
-        found.setdefault(case_name(path, channels), []).append(path)
-    return {name: tuple(sorted(files)) for name, files in sorted(found.items())}
-
-
-def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        return _scans(path)
-    if not path.is_file() or not ending(path):
-        raise DatasetError(
-            f"{path}: found {'a file of unknown format' if path.is_file() else 'nothing'}, "
-            f"expected a folder or a scan ending in {', '.join(ENDINGS)}; check the path"
-        )
-    return [path]
-
-
-def _scans(folder: Path) -> list[Path]:
-    """Return a folder's scans, sorted; ``._x`` is what macOS leaves beside x."""
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if ending(path) and not path.name.startswith("."))
-
-
-def case_name(path: Path, channels: int) -> str:
-    """Return the case that an image file belongs to: its bare name without the index of one of the channels.
-
-    >>> case_name(Path("a_0001.nii.gz"), channels=2), case_name(Path("a_2019.nii.gz"), channels=2)
-    ('a', 'a_2019')
-    """
-    match = _CHANNEL.fullmatch(bare_name(path))
-    return match[1] if match and int(match[2]) < channels else bare_name(path)
-
-
-def expected_files(case: Case, channels: int) -> tuple[str, ...] | None:
-    """Return the file names that a case lacks or has too many of: what it should have, or None where it is complete.
-
-    One file whose name has no channel index may hold all channels; so may a picture whose index is that of the first.
-    """
-    names = [bare_name(path) for path in case.images]
-    stem = case_name(case.images[0], channels)
-    wanted = tuple(f"{stem}_{index:04d}" for index in range(channels))
-    alone = names == [stem] or (names == [f"{stem}_0000"] and is_picture(case.images[0]))
-    return None if tuple(names) == wanted or alone else wanted
+def _cases(images: Path, channels: int, labels: Mapping[str, Path]) -> dict[str, Case]:
+    return {
+        name: Case(name, files, labels.get(name)) for name, files in list_scans(scan_files(images), channels).items()
+    }

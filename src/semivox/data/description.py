@@ -3,14 +3,31 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from semivox.data.faults import Fault
 from semivox.data.formats import ENDINGS
+from semivox.data.names import is_plain, shown
 
 FILE = "dataset.json"
 MOST_CLASSES = 255  # a prepared label is a byte, of which 255 says that nobody labelled the voxel
 _EXAMPLE = '{"channel_names": {"0": "MRI"}, "labels": {"background": 0, "liver": 1}}'
+
+
+LARGEST = 2**31 - 1
+"""The largest value of a class in label files."""
+
+
+class Listed(NamedTuple):
+    """An entry of ``"training"``: names of files, without their folders.
+
+    Attributes:
+        images: one, or one per channel.
+        label: None where the entry names none.
+    """
+
+    images: tuple[str, ...]
+    label: str | None
 
 
 @dataclass(frozen=True)
@@ -24,6 +41,8 @@ class Description:
         label_values: the value that each class has in label files.
         ignore: the value in label files of voxels that nobody labelled, or None.
         spacing_is_nominal: distances in mm would be made up.
+        training: the scans that are to be trained on, with the labels that are to be used, as the Decathlon lists them;
+            None where nothing is listed.
         faults: all that is wrong with the file.
     """
 
@@ -33,6 +52,7 @@ class Description:
     label_values: tuple[int, ...] = ()
     ignore: int | None = None
     spacing_is_nominal: bool = False
+    training: tuple[Listed, ...] | None = None
     faults: list[Fault] = field(default_factory=list)
 
 
@@ -43,7 +63,7 @@ def read_description(folder: Path) -> Description:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return Description(folder.name, faults=[_fault(path, "is not there", "no file", f"one such as {_EXAMPLE}")])
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return Description(folder.name, faults=[_fault(path, "cannot be read", str(error), f"JSON such as {_EXAMPLE}")])
     if not isinstance(content, dict):
         return Description(folder.name, faults=[_fault(path, "cannot be used", "no object", f"one such as {_EXAMPLE}")])
@@ -52,17 +72,21 @@ def read_description(folder: Path) -> Description:
     values, ignore = _labels(content, path, faults)
     file_ending = content.get("file_ending")
     if file_ending is not None and file_ending not in ENDINGS:
-        faults.append(_fault(path, "'file_ending'", repr(file_ending), f"one of {', '.join(ENDINGS)}"))
+        faults.append(_fault(path, "'file_ending'", shown(file_ending), f"one of {', '.join(ENDINGS)}"))
     nominal = content.get("spacing_is_nominal", False)
     if not isinstance(nominal, bool):
-        faults.append(_fault(path, "'spacing_is_nominal'", repr(nominal), "true or false"))
+        faults.append(_fault(path, "'spacing_is_nominal'", shown(nominal), "true or false"))
+    name = content.get("name") or folder.name
+    if not is_plain(name):
+        faults.append(_fault(path, "'name'", shown(name), "plain text"))
     return Description(
-        name=str(content.get("name") or folder.name),
+        name=name if is_plain(name) else shown(name),
         channels=channels,
         classes=tuple(values),
         label_values=tuple(values.values()),
         ignore=ignore,
         spacing_is_nominal=nominal is True,
+        training=_training(content, path, faults),
         faults=faults,
     )
 
@@ -70,46 +94,83 @@ def read_description(folder: Path) -> Description:
 def _channels(content: dict[str, Any], path: Path, faults: list[Fault]) -> tuple[str, ...]:
     named = content.get("channel_names", content.get("modality"))
     if not isinstance(named, dict) or sorted(named) != sorted(str(index) for index in range(len(named))) or not named:
-        faults.append(_fault(path, "'channel_names'", repr(named), 'the channels by index, such as {"0": "MRI"}'))
+        faults.append(_fault(path, "'channel_names'", shown(named), 'the channels by index, such as {"0": "MRI"}'))
         return ()
-    return tuple(str(named[str(index)]) for index in range(len(named)))
+    names = tuple(named[str(index)] for index in range(len(named)))
+    if odd := [name for name in names if not is_plain(name)]:
+        faults.append(_fault(path, "'channel_names'", shown(odd[0]), 'a name for each, such as {"0": "MRI"}'))
+        return ()
+    return names
+
+
+def _training(content: dict[str, Any], path: Path, faults: list[Fault]) -> tuple[Listed, ...] | None:
+    """Return the entries of "training"; an empty list says nothing, as nnU-Net's conversions leave it."""
+    entries = content.get("training") or []
+    pairs = [(e.get("image"), e.get("label")) if isinstance(e, dict) else (e, None) for e in _listed(entries)]
+    found = [Listed(tuple(_file_name(i) or "" for i in _listed(image)), _file_name(label)) for image, label in pairs]
+    broken = [shown(pair) for pair, one in zip(pairs, found, strict=True) if "" in (*one.images, one.label)]
+    if not isinstance(entries, list) or broken or not all(one.images for one in found):
+        wrong = ", ".join(broken[:3]) or shown(entries)
+        expected = '[{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}, ...]'
+        faults.append(_fault(path, "'training'", wrong, expected))
+        return None
+    return tuple(found) or None
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _file_name(path: Any) -> str | None:
+    """Return a file's name; None for None, and nothing for what is no path."""
+    return None if path is None else Path(path).name if is_plain(path) else ""
 
 
 def _labels(content: dict[str, Any], path: Path, faults: list[Fault]) -> tuple[dict[str, int], int | None]:
     """Return the value of each class by name, in order of value, and the value of "ignore"."""
     labels = content.get("labels")
     if not isinstance(labels, dict) or not labels:
-        faults.append(_fault(path, "'labels'", repr(labels), 'values by class, such as {"background": 0, "liver": 1}'))
+        faults.append(_fault(path, "'labels'", shown(labels), 'values by class, such as {"background": 0, "liver": 1}'))
         return {}, None
     if any(isinstance(value, list) for value in labels.values()) or "regions_class_order" in content:
-        regions = ", ".join(f"'{name}'" for name, value in labels.items() if isinstance(value, list))
+        regions = [name for name, value in labels.items() if isinstance(value, list)]
         faults.append(
-            _fault(path, "region labels are not supported", f"regions {regions or '(regions_class_order)'}",
+            _fault(path, "region labels are not supported",
+                   f"regions {', '.join(map(shown, regions[:10])) or '(regions_class_order)'}",
                    "one value per class", "give each disjoint part its own class and value, and join them when scoring")
         )  # fmt: skip
         return {}, None
     pairs = [_pair(str(key), value) for key, value in labels.items()]
-    broken = [f"'{name}': {value!r}" for name, value in pairs if not isinstance(value, int)]
+    broken = [f"{shown(name)}: {shown(value)}" for name, value in pairs if type(value) is not int or value > LARGEST]
     if broken:
-        faults.append(_fault(path, "'labels'", ", ".join(broken), "one whole number per class"))
+        faults.append(
+            _fault(path, "'labels'", ", ".join(broken[:10]), f"one whole number per class, at most {LARGEST}")
+        )
+        return {}, None
+    if odd := [name for name, _ in pairs if not is_plain(name)]:
+        faults.append(_fault(path, "'labels'", f"the class name {shown(odd[0])}", "plain text"))
         return {}, None
     return _known(sorted(pairs, key=lambda pair: pair[1]), path, faults)
 
 
 def _pair(key: str, value: Any) -> tuple[str, Any]:
     """Return (name, value) from nnU-Net 2's ``"liver": 1`` or from the Decathlon's and nnU-Net 1's ``"1": "liver"``."""
-    if isinstance(value, str) and key.isdecimal():
+    if isinstance(value, str) and _is_number(key):
         return value, int(key)
-    return key, int(value) if isinstance(value, str) and value.isdecimal() else value
+    return key, int(value) if isinstance(value, str) and _is_number(value) else value
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) <= len(str(LARGEST))
 
 
 def _known(pairs: list[tuple[str, int]], path: Path, faults: list[Fault]) -> tuple[dict[str, int], int | None]:
     ignore = next((value for name, value in pairs if name == "ignore"), None)
     values = {name: value for name, value in pairs if name != "ignore"}
     if len(set(values.values()) | {ignore}) < len(values) + 1 or len(dict(pairs)) < len(pairs):
-        faults.append(_fault(path, "'labels'", f"a name or value twice in {pairs}", "each once"))
+        faults.append(_fault(path, "'labels'", f"a name or value twice in {shown(pairs)}", "each once"))
     elif len(values) < 2 or 0 not in values.values() or min(values.values()) < 0:
-        faults.append(_fault(path, "'labels'", str(values), "0 for the background and a value above 0 per class"))
+        faults.append(_fault(path, "'labels'", shown(values), "0 for the background and a value above 0 per class"))
     elif len(values) > MOST_CLASSES:
         faults.append(_fault(path, "'labels'", f"{len(values)} classes", f"at most {MOST_CLASSES}", "join some"))
     return values, ignore

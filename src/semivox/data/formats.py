@@ -17,7 +17,7 @@ from semivox.data import nifti, payload, pictures
 from semivox.data.pictures import is_picture
 from semivox.data.sizes import refuse_size
 from semivox.errors import DatasetError
-from semivox.files import whole_file
+from semivox.files import refuse_few_handles, whole_file
 
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", *pictures.ENDINGS)
 """The file endings that are read, in lower case; of pictures, .png alone is written, of .nhdr and .mhd neither."""
@@ -88,6 +88,7 @@ def read_raw(path: Path, *, pixels: bool = True) -> RawFile:
     except (MemoryError, DatasetError):
         raise
     except Exception as error:  # every reader has its own zoo: EOFError, zlib.error, ImageFileError, RuntimeError ...
+        refuse_few_handles(error)
         reason = " ".join(str(error).rpartition("ITK ERROR: ")[-1].split()) or type(error).__name__
         raise DatasetError(
             f"{path}: found an unreadable or truncated file ({reason}), expected a whole {ending(path)} file; "

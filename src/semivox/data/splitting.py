@@ -12,6 +12,7 @@ import numpy as np
 
 from semivox.data.dataset import Dataset
 from semivox.data.faults import Fault, sentences
+from semivox.data.names import is_plain, shown
 from semivox.data.patients import patient_of
 from semivox.data.volume import content_hash, read_image
 from semivox.errors import DatasetError, nearest
@@ -85,10 +86,15 @@ def make_split(
     """
     groups = grouped_by_patient(dataset.labelled, patients, seed)
     listed = {patient_of(name, patients) for name in labelled} if isinstance(labelled, Sequence) else set()
-    last = _chosen(held_out, [groups[patient] for patient in reversed(groups) if patient not in listed], "held-out")
+    free = [groups[patient] for patient in reversed(groups) if patient not in listed]
+    last = _chosen(held_out, free, "held-out", f"{len(groups) - len(free)} are listed as labelled")
     sealed = {patient_of(name, patients, unknown=name) for name in last}
     rest = [names for patient, names in groups.items() if patient not in sealed]
-    first = _chosen(len(rest) if labelled is None else labelled, rest, "labelled")
+    gone = f"{len(groups) - len(rest)} are held out"
+    if labelled is None and not rest and groups:
+        raise DatasetError(f"nothing is labelled: found {len(groups)} labelled cases (or patients), of which {gone}; "
+                           "hold out fewer, or add labels")  # fmt: skip
+    first = _chosen(len(rest) if labelled is None else labelled, rest, "labelled", gone)
     taken = {*first, *last}
     others = [
         name for name in dataset.cases
@@ -113,12 +119,13 @@ def grouped_by_patient(names: Sequence[str], patients: str | None, seed: int | N
     return {patient: groups[patient] for patient in order}
 
 
-def _chosen(wanted: int | Sequence[str], groups: list[list[str]], word: str) -> list[str]:
+def _chosen(wanted: int | Sequence[str], groups: list[list[str]], word: str, gone: str) -> list[str]:
     if not isinstance(wanted, int):
         return list(wanted)
     if not 0 <= wanted <= len(groups):
+        others = "" if gone.startswith("0 ") else f" ({gone})"
         raise DatasetError(
-            f"asked for {wanted} {word}: found {len(groups)} labelled cases (or patients) to take them from, "
+            f"asked for {wanted} {word}: found {len(groups)} labelled cases (or patients) to take them from{others}, "
             f"expected at least {wanted}; ask for fewer or add labels"
         )
     return [name for group in groups[:wanted] for name in group]
@@ -157,7 +164,7 @@ def read_split(path: Path | str, dataset: Dataset | None = None) -> Split:
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DatasetError(f"{path}: found no split ({error}), expected JSON; make one by `semivox split`") from error
     if isinstance(content, list) and content and isinstance(content[0], dict) and {"train", "val"} <= {*content[0]}:
         without = [case.name for case in dataset.cases.values() if case.label is None] if dataset is not None else []
@@ -193,10 +200,11 @@ def _parsed(content: Any, path: Path | str) -> Split:
         )
     for key, value in content.items():
         if key not in _TYPES:
-            raise DatasetError(f"{path}: found the unknown key '{key}': {nearest(key, _TYPES)}")
-        names = value if isinstance(value, list) else list(value.values()) if isinstance(value, dict) else []
-        if not isinstance(value, _TYPES[key]) or not all(isinstance(name, str) for name in names):
-            raise DatasetError(f"{path}: found {value!r} under '{key}', expected {_EXPECTED[key]}; correct it")
+            raise DatasetError(f"{path}: found the unknown key {shown(key)}: {nearest(key[:100], _TYPES)}")
+        names = value if isinstance(value, list) else [*value, *value.values()] if isinstance(value, dict) else []
+        if not isinstance(value, _TYPES[key]) or isinstance(value, bool) or not all(map(is_plain, names)):
+            found = next((name for name in names if not is_plain(name)), value)
+            raise DatasetError(f"{path}: found {shown(found)} under '{key}', expected {_EXPECTED[key]}; correct it")
     labelled, unlabelled, held_out = (tuple(sorted(content.get(key, ()))) for key in _LISTS)
     patients, seed, hashes = content.get("patients"), content.get("seed"), content.get("hashes", {})
     return Split(labelled, unlabelled, held_out, patients, seed, hashes)

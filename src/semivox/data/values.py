@@ -6,7 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from semivox.data.dataset import Case, Dataset
+from semivox.data.cases import Case
+from semivox.data.dataset import Dataset
 from semivox.data.faults import Fault
 from semivox.data.volume import Volume, not_whole
 

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from semivox.config.keys import Config
-from semivox.data.dataset import Case, Dataset
+from semivox.data.cases import Case
+from semivox.data.dataset import Dataset
 from semivox.data.preparation import Recipe
 from semivox.data.splitting import Split
 from semivox.data.volume import read_header, read_image, read_label

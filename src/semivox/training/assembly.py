@@ -10,6 +10,7 @@ from semivox.config.keys import Config, StageConfig, resolve_config, validated
 from semivox.data.checking import check_pool
 from semivox.data.dataset import Dataset, read_dataset
 from semivox.data.faults import Fault
+from semivox.data.listing import unlisted_fault
 from semivox.data.splitting import Split, training_split
 from semivox.errors import ConfigError, DatasetError
 from semivox.methods import method_class, method_module
@@ -52,7 +53,9 @@ def draft_run(request: Request, output: Path) -> Draft:
     notes = [*_checked_pool(dataset, lists), *_unseen_copies(lists)]
     values, given = request.values, request.given()
     validated(Config, values, where="--set")
-    name = request.method or _named(values) or _named(given) or ("mean_teacher" if lists.unlabelled else "supervised")
+    named = request.method or _named(values) or _named(given)
+    name = named or ("mean_teacher" if lists.unlabelled else "supervised")
+    notes = [*_unasked(named, lists), *map(str, unlisted_fault(dataset.unlisted)), *notes]
     for known in (name, *given.get("methods", {})):
         method_module(known)  # a table for a method that does not exist would be passed over silently
     found = fingerprint(dataset, lists)
@@ -164,6 +167,16 @@ def _unseen_copies(lists: Split) -> list[str]:
     return [
         "copies of held-out scans in the pool cannot be recognised, since the split has no hashes of them: make it "
         "with `semivox split`, or run `semivox check --split`"
+    ]
+
+
+def _unasked(named: str | None, lists: Split) -> list[str]:
+    """Return a note where no method was named and the usual one has nothing to learn from."""
+    if named is not None or lists.unlabelled:
+        return []
+    return [
+        "the method is supervised, since nothing is unlabelled: mean_teacher and the other methods need scans without "
+        "labels, in imagesTr, imagesUn or --unlabelled DIR"
     ]
 
 
