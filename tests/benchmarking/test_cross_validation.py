@@ -183,6 +183,15 @@ def test_without_a_split_a_resumed_run_keeps_the_one_that_it_was_started_with(da
     assert len(rows(tmp_path / "run")) == FOLDS
 
 
+def test_a_resumed_run_keeps_the_folder_of_further_unlabelled_scans(data, tmp_path):
+    further = write_toy_dataset(tmp_path / "further", cases=1, unlabelled=1, seed=9) / "imagesTr"
+    go = partial(validate, data, tmp_path / "run", tmp_path / "cache", resume=True)
+    assert not go(seconds=1e-9, unlabelled=further).finished
+    assert go().finished
+    pools = [read_split(run / "split.json").unlabelled for run in sorted((tmp_path / "run").glob("fold_*"))]
+    assert pools == [("case_04", "case_05", "imagesTr-case_00")] * FOLDS
+
+
 def test_a_finished_cross_validation_is_told_apart_from_a_new_one(again, whole, tmp_path):
     run = shutil.copytree(whole, tmp_path / "run")
     with pytest.raises(RunError, match="fold_0 holds a run already: continue it with --resume"):

@@ -41,6 +41,7 @@ def test_the_readmes_way_with_four_labels_ends_in_a_report_with_out_of_fold_scor
         assert read_scores(table).prediction["out_of_fold"]
     page = Path("report.html").read_text()
     assert "simcvd, supervised: out-of-fold scores" in page
+    assert "ot comparable" not in page
     assert "simcvd" in page
     assert len([*Path("masks").glob("*.nii.gz")]) == 2, "new scans get the mean of all folds"
 

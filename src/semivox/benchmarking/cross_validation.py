@@ -109,7 +109,8 @@ def cross_validate(
         DatasetError, ConfigError, UnknownMethodError, GeometryError, RunError: with what to do.
     """
     data, output = Path(data), Path(output)
-    dataset = read_dataset(data, unlabelled=if_given(unlabelled))
+    unlabelled = _folder_given(unlabelled, output, resume=resume)
+    dataset = read_dataset(data, unlabelled=unlabelled)
     whole = training_split(dataset, _split_given(split, output, resume=resume))
     splits = dict(zip(fold_folders(output, folds), fold_splits(whole, folds), strict=True))
     _refuse_other(output, _record(whole, folds), [*splits], resume=resume)
@@ -130,7 +131,7 @@ def cross_validate(
             outcome = train(data, output=run, split=sealed, seconds=left, on_start=start, **words)
         finally:
             if (run / "run.json").exists():  # not before: a mistake in the words leaves nothing behind
-                _write_record(output, whole, folds)
+                _write_record(output, whole, folds, unlabelled)
         if not outcome.finished:
             return FoldsOutcome(**vars(outcome) | {"run": output})
     speaks = outcome.rank == 0  # under torchrun, one process speaks for all
@@ -183,6 +184,12 @@ def _split_given(split: Path | str | Split | None, output: Path, *, resume: bool
     return Path(split) if isinstance(split, str) else split
 
 
+def _folder_given(unlabelled: Path | str | None, output: Path, *, resume: bool) -> Path | None:
+    """Return the folder of further unlabelled scans that was given, or that the folds were started with."""
+    known = read_folds(output).get("unlabelled") if resume else None
+    return if_given(unlabelled or (known if isinstance(known, str) else None))
+
+
 def _record(whole: Split, folds: int) -> dict[str, Any]:
     """Return what the parts follow from, all of it plain."""
     return {"folds": folds, "split": whole.digest, "patients": whole.patients, "seed": whole.seed}
@@ -230,7 +237,8 @@ def _once(on_note: Callable[[str], None] | None) -> Callable[[str], None]:
     return note
 
 
-def _write_record(output: Path, whole: Split, folds: int) -> None:
-    text = json.dumps(_record(whole, folds) | {"parts": parts_of(whole, folds)}, indent=1)
+def _write_record(output: Path, whole: Split, folds: int, unlabelled: Path | None) -> None:
+    further = {"parts": parts_of(whole, folds), "unlabelled": str(unlabelled.resolve()) if unlabelled else None}
+    text = json.dumps(_record(whole, folds) | further, indent=1)
     write_split(whole, output / "split.json")
     write_atomic(output / FOLDS_FILE, lambda file: file.write(text.encode()))
