@@ -8,7 +8,8 @@ import numpy as np
 from score_files import CASES, write_experiment
 from semivox.reporting.gallery import class_values, side_by_side
 from semivox.reporting.report import write_report
-from semivox.scoring.scores import group_scores, read_scores
+from semivox.scoring.likeness import group_scores
+from semivox.scoring.scores import read_scores
 
 
 def test_the_same_case_stands_side_by_side_in_all_methods(tmp_path):
