@@ -75,6 +75,7 @@ def test_ramped_terms_have_a_second_panel_without_their_ramps():
     svg = draw_losses({"teacher": [ramped], "supervised": [LOSSES]})
     assert svg.count(">teacher<") == svg.count(">teacher, without ramps<") == 1
     assert "supervised, without ramps" not in svg
+    assert svg.count(">consistency<") == 1, "one legend for both panels"
     assert ">1000<" in svg, "without ramps the total is 1 + 1024 at every step; as it was summed it ends at 513"
     old = draw_losses({"teacher": [[row | {"shown": {}} for row in ramped]]})
     assert "without ramps" not in old

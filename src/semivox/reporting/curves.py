@@ -27,30 +27,43 @@ COLLAPSE = {
 def draw_losses(logs: Mapping[str, Sequence[Log]]) -> str:
     """Return an SVG with a panel per group: the total and each loss term against the step, as they were summed.
 
-    A group whose terms are ramped has a second panel, in which each of them is divided by its ramp.
+    A group whose terms are ramped has a second panel beside it, in which each of them is divided by its ramp.
 
     Args:
         logs: per group, the log of each run.
     """
-    panels: list[tuple[str, Sequence[Log], list[dict[str, list[float]]]]] = []
-    for group, runs in logs.items():
-        summed = [_series(log, "losses") for log in runs]
-        totals = [{"total": [_number(line.get("total")) for line in log]} for log in runs]
-        panels.append((group, runs, [total | terms for total, terms in zip(totals, summed, strict=True)]))
-        if any(has_ramps(log) for log in runs):
-            panels.append((f"{group}, without ramps", runs, [_without_ramps(log) for log in runs]))
-    columns = min(2, len(panels))
-    lines = -(-len(panels) // columns)
+    ramped = [group for group, runs in logs.items() if any(map(has_ramps, runs))]
+    columns = 2 if ramped else min(2, len(logs))
+    lines = len(logs) if ramped else -(-len(logs) // columns)
     figure = new_figure(9.6, 2.7 * lines)
-    axes = figure.subplots(lines, columns, squeeze=False).ravel()
+    panels = figure.subplots(lines, columns, squeeze=False)
     colours = {"total": INK} | _colours(_names(logs, "losses"))
-    for panel, (title, runs, curves) in zip(axes, panels, strict=False):
-        _draw_runs(panel, runs, curves, colours)
-        panel.set_title(title, loc="left", fontsize=10, color=INK)
-        panel.set_ylabel("loss")
-    for panel in axes[len(panels) :]:
+    firsts = panels[:, 0] if ramped else panels.ravel()  # a second panel stands beside the first of its group
+    for panel in panels.ravel():
         panel.set_axis_off()
+    for panel, (group, runs) in zip(firsts, logs.items(), strict=False):
+        totals = [{"total": [_number(line.get("total")) for line in log]} for log in runs]
+        summed = [total | _series(log, "losses") for total, log in zip(totals, runs, strict=True)]
+        _draw_losses(panel, group, runs, summed, colours)
+    for line, (group, runs) in enumerate(logs.items()):
+        if group in ramped:
+            undone = [_without_ramps(log) for log in runs]
+            _draw_losses(panels[line, 1], f"{group}, without ramps", runs, undone, colours)
+            panels[line, 1].get_legend().remove()  # the first panel's says the same
     return svg(figure)
+
+
+def _draw_losses(
+    axes: "Axes",
+    title: str,
+    runs: Sequence[Log],
+    curves: Sequence[Mapping[str, Sequence[float]]],
+    colours: Mapping[str, str],
+) -> None:
+    axes.set_axis_on()
+    _draw_runs(axes, runs, curves, colours)
+    axes.set_title(title, loc="left", fontsize=10, color=INK)
+    axes.set_ylabel("loss")
 
 
 def has_ramps(log: Log) -> bool:

@@ -15,7 +15,7 @@ TRUTH, PREDICTION = "#f5b301", "#4db8ff"
 """Amber and sky blue, where there is one class: told apart with every common colour blindness, and on grey."""
 CLASSES = ("#f5b301", "#4db8ff", "#ff4d4d", "#ffffff", "#7b5cff", "#aa3377")
 """A colour for each of several classes, in the order of their values, likewise told apart; the seventh begins anew."""
-BROAD, THIN = 3.0, 1.2
+BROAD, THIN = 3.0, 1.5
 """Widths of the lines around the truth and around a prediction, in points."""
 
 
@@ -85,7 +85,7 @@ def _outline(axes: "Axes", mask: NDArray[np.bool_], colour: str, thickness: floa
     ring = np.pad(mask, 1).astype(float)  # a rim of zeros closes outlines at the picture's border
     y, x = np.arange(ring.shape[0]) - 1, np.arange(ring.shape[1]) - 1
     lines = axes.contour(x, y, ring, levels=[0.5], colors=[colour], linewidths=thickness)
-    lines.set_path_effects([withStroke(linewidth=thickness + 1.2, foreground="#000b")])
+    lines.set_path_effects([withStroke(linewidth=thickness + 0.9, foreground="#000b")])
 
 
 def slice_to_show(truth: NDArray[Any], prediction: NDArray[Any], spacing: Sequence[float]) -> tuple[int, int]:
