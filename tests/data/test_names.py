@@ -133,6 +133,7 @@ SPLITS = {
     "odd key": '{"labelled": ["a"], "\\ud800": 1}',
     "long key": json.dumps({"labelled": ["a"], "k" * 100_000: 1}),
     "dictionary": '{"labelled": {"a": 1}}',
+    "odd patients": '{"labelled": ["a"], "patients": "\\ud800"}',
     "hashes": '{"labelled": ["a"], "hashes": {"a": 3}}',
     "odd hashes": '{"labelled": ["a"], "hashes": {"": "0"}}',
     "fold": '[{"train": "a", "val": ["b"]}]',

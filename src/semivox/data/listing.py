@@ -52,5 +52,5 @@ def unlisted_fault(names: Sequence[str]) -> list[Fault]:
 
 
 def _fault(names: Sequence[str], what: str, expected: str, fix: str) -> list[Fault]:
-    found = f"{len(names)}: {', '.join(names[:SHOWN])}{' ...' * (len(names) > SHOWN)}"
+    found = f"{len(names)}: {', '.join(f'{name:.100}' for name in names[:SHOWN])}{' ...' * (len(names) > SHOWN)}"
     return [Fault("error", FILE, f"'training': {what}", found, expected, fix)] if names else []

@@ -44,7 +44,7 @@ def patient_of(name: str, patients: str | None, *, unknown: str | None = None) -
         return unknown
     if match is None:
         raise DatasetError(
-            f"case '{name}': found no patient by '{patients}', expected a match in every case's name; "
+            f"case '{name}': found no patient by '{patients:.200}', expected a match in every case's name; "
             "correct the expression or rename the case"
         )
     return match[0] if not match.re.groups or match[1] is None else match[1]

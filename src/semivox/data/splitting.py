@@ -207,6 +207,8 @@ def _parsed(content: Any, path: Path | str) -> Split:
             raise DatasetError(f"{path}: found {shown(found)} under '{key}', expected {_EXPECTED[key]}; correct it")
     labelled, unlabelled, held_out = (tuple(sorted(content.get(key, ()))) for key in _LISTS)
     patients, seed, hashes = content.get("patients"), content.get("seed"), content.get("hashes", {})
+    if patients is not None and not is_plain(patients):
+        raise DatasetError(f"{path}: found {shown(patients)} under 'patients', expected {_EXPECTED['patients']}")
     return Split(labelled, unlabelled, held_out, patients, seed, hashes)
 
 
