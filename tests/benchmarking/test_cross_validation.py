@@ -21,6 +21,8 @@ from semivox.errors import ConfigError, DatasetError, RunError
 from semivox.prediction.files import predict
 from semivox.reporting.report import write_report
 from semivox.runs.folder import open_run, read_checkpoint
+from semivox.scoring.comparison import paired_scores
+from semivox.scoring.likeness import group_scores
 from semivox.scoring.scores import read_scores
 from semivox.training.start import train
 from toy_training import TINY
@@ -71,7 +73,9 @@ def rows(output: Path) -> list[dict[str, str]]:
 
 def test_every_labelled_case_has_one_row_by_the_run_that_did_not_train_on_it(whole, data, tmp_path):
     assert [row["case"] for row in rows(whole)] == ["case_00", "case_01", "case_02", "case_03"]
-    prediction = json.loads((whole / SCORES).with_suffix(".json").read_text())["prediction"]
+    summary = json.loads((whole / SCORES).with_suffix(".json").read_text())
+    assert summary["mean"]["cases"] == FOLDS, "all count: no mask was made by a run that saw its case"
+    prediction = summary["prediction"]
     assert [Path(run).name for run in prediction["run"]] == [f"fold_{n}" for n in range(FOLDS)]
     scored = [case for cases in prediction["out_of_fold"].values() for case in cases]
     assert sorted(scored) == [*read_dataset(data).labelled]
@@ -258,6 +262,8 @@ def test_out_of_fold_scores_of_two_methods_are_paired_by_case_in_a_report(again,
     scores = [folder / SCORES for folder in (tmp_path / "supervised", whole)]
     page = write_report(scores, tmp_path / "report.html").read_text()
     assert "mean_teacher" in page
+    pairs = paired_scores(*group_scores([read_scores(path) for path in scores]), "dice")
+    assert [*pairs] == ["case_00", "case_01", "case_02", "case_03"]
     again(tmp_path / "halves", folds=2)
     one, other, halves = (read_scores(path).split for path in (*scores, tmp_path / "halves" / SCORES))
     assert one == other, "the same folds"
