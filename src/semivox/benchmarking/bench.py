@@ -16,8 +16,8 @@ from semivox.config.keys import for_method, read_config, resolve_config
 from semivox.config.toml import flatten
 from semivox.data.dataset import Dataset, read_dataset
 from semivox.data.splitting import Split
-from semivox.errors import ConfigError, RunError, TimeUpError
-from semivox.files import write_atomic
+from semivox.errors import ConfigError, TimeUpError
+from semivox.files import read_object, write_atomic
 from semivox.prediction.files import predict
 from semivox.reporting.report import write_report
 from semivox.runs.building import make_method_config
@@ -131,12 +131,11 @@ def _plain(value: Any) -> Any:
 
 
 def _read_record(job: Job) -> dict[str, Any]:
-    file = job.folder / "job.json"
+    """Return what a job was run with before; nothing where it was not."""
     try:
-        found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-    except (OSError, ValueError) as error:
-        raise RunError(f"{file} cannot be read ({error}): delete {job.folder} to run the job anew") from None
-    return found
+        return read_object(job.folder / "job.json", advice=f"delete {job.folder} to run the job anew")
+    except FileNotFoundError:
+        return {}
 
 
 def _do(

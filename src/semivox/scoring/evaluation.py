@@ -22,7 +22,7 @@ from semivox.data.faults import sentences
 from semivox.data.splitting import Split
 from semivox.data.volume import Volume, disagreements, is_picture, read_label
 from semivox.errors import ConfigError, DatasetError, GeometryError, RunError
-from semivox.files import write_atomic
+from semivox.files import read_object, write_atomic
 from semivox.scoring.metrics import HD95_DEFINITIONS, Scores, confusion_matrix, failed_scores, score_masks
 from semivox.scoring.pairing import cases_to_score, list_masks
 from semivox.scoring.summary import summarise, summarise_overlap
@@ -155,17 +155,10 @@ def _rules(unit: str | None, tolerance: float, hd95: str, dataset: Description, 
 
 def _read_prediction(path: Path) -> dict[str, Any] | None:
     """Return what `predict` noted of the masks; None where they come from elsewhere."""
-    if not path.is_file():
-        return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise ValueError(f"{type(found).__name__} {found!r:.40}")
-    except (OSError, ValueError) as error:
-        raise DatasetError(
-            f"{path}: found no JSON object ({error}), expected that of 'semivox predict'; predict again or remove it"
-        ) from error
-    return found
+        return read_object(path, advice="predict again or remove it", error=DatasetError)
+    except FileNotFoundError:
+        return None
 
 
 @dataclass(frozen=True)

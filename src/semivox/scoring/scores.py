@@ -1,7 +1,6 @@
 """What evaluation wrote: a scores.csv with its scores.json, read, and runs that belong together."""
 
 import csv
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any
 
 from semivox.data.patients import patient_of
 from semivox.errors import DatasetError
+from semivox.files import read_object
 
 METRICS = ("dice", "jaccard", "hd95", "hd", "asd", "assd", "nsd")
 """First words of the columns that hold scores; the others (sizes, flags) say how a row came about."""
@@ -182,6 +182,16 @@ def read_scores(path: Path) -> Scores:
     path = Path(path)
     if not path.is_file():
         raise DatasetError(f"{path}: there is no such file; expected a scores.csv written by 'semivox evaluate'")
+    try:
+        rows = _read_rows(path)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{path}: cannot be read ({error}); run 'semivox evaluate' again") from None
+    if not rows:
+        raise DatasetError(f"{path}: holds no scores, only its header; run 'semivox evaluate' again")
+    return Scores(path, rows, _read_info(path.with_suffix(".json")))
+
+
+def _read_rows(path: Path) -> tuple[Row, ...]:
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         columns = reader.fieldnames or []
@@ -191,10 +201,7 @@ def read_scores(path: Path) -> Scores:
                 f"{path}: found the columns {', '.join(columns) or 'none'}; expected case, label and at least one "
                 "metric such as dice; write it with 'semivox evaluate'"
             )
-        rows = tuple(_row(line, metrics, sizes, f"{path}, line {reader.line_num}") for line in reader)
-    if not rows:
-        raise DatasetError(f"{path}: holds no scores, only its header; run 'semivox evaluate' again")
-    return Scores(path, rows, _read_info(path.with_suffix(".json")))
+        return tuple(_row(line, metrics, sizes, f"{path}, line {reader.line_num}") for line in reader)
 
 
 def _row(line: Mapping[str, str | None], metrics: Sequence[str], sizes: Sequence[str], where: str) -> Row:
@@ -208,7 +215,7 @@ def _row(line: Mapping[str, str | None], metrics: Sequence[str], sizes: Sequence
     return Row(
         case=line["case"] or "",
         label=line.get("name") or value,
-        value=int(value) if value.isdecimal() else None,
+        value=int(value) if value.isdecimal() and len(value) < 10 else None,
         failed=failure not in NO_FAILURE,
         values={column: values[column] for column in metrics},
         sizes={column: values[column] for column in sizes},
@@ -216,10 +223,7 @@ def _row(line: Mapping[str, str | None], metrics: Sequence[str], sizes: Sequence
 
 
 def _read_info(path: Path) -> Mapping[str, Any]:
-    if not path.is_file():
-        return {}
     try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DatasetError(f"{path}: is no JSON ({error}); run 'semivox evaluate' again") from None
-    return info if isinstance(info, dict) else {}
+        return read_object(path, advice="run 'semivox evaluate' again", error=DatasetError)
+    except FileNotFoundError:
+        return {}

@@ -1,12 +1,9 @@
 """The one training loop: batch, forward, backward, step, after_step, log, save; stage by stage, resumable exactly."""
 
 import math
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 import torch
@@ -19,7 +16,7 @@ from semivox.methods.base import Method
 from semivox.ops.freeze import learn_only
 from semivox.runs.checkpoint import load_method, load_optimizers, load_scale
 from semivox.runs.folder import RunFolder, read_checkpoint
-from semivox.training.mishaps import device_errors_told, first_infinite
+from semivox.training.mishaps import device_errors_told, first_infinite, signals_caught
 from semivox.training.relabelling import Relabelling
 from semivox.training.resuming import refuse_no_place
 from semivox.types import Batch, Progress, Stage, Terms, seed_from
@@ -92,7 +89,7 @@ class Loop:
             RunError: a loss that is not a number, a disk that cannot be written, or a device without memory left.
             ConfigError: several optimisers in half precision (fp16), or "strict" with what is not deterministic.
         """
-        with self._signals_caught():
+        with signals_caught(self.interrupted):
             for index, stage in enumerate(self.stages):
                 if state and index < state["stage"]:
                     continue
@@ -266,25 +263,6 @@ class Loop:
             flag = torch.tensor(float(stop), device=self.fabric.device)
             stop = bool(torch.as_tensor(self.fabric.all_reduce(flag, reduce_op="sum")) > 0)
         return stop
-
-    @contextmanager
-    def _signals_caught(self) -> Iterator[None]:
-        """Turn SIGTERM and SIGINT into a stop behind a checkpoint; a second SIGINT ends the process at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def note(number: int, frame: FrameType | None) -> None:
-            if self.interrupted.is_set() and number == signal.SIGINT:
-                raise KeyboardInterrupt
-            self.interrupted.set()
-
-        before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def _set_rates(optimizers: list[Optimizer], rates: list[list[float]], factor: float) -> None:

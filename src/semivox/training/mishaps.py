@@ -1,7 +1,10 @@
-"""What goes wrong in a training step, told with what to do about it."""
+"""What goes wrong in a training step, told with what to do about it; signals, which end it behind a checkpoint."""
 
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import torch
@@ -37,6 +40,26 @@ def device_errors_told(total_step: int, device: torch.device, *, last_good: Call
             f"step {total_step}: determinism = 'strict', but torch says: {str(error).splitlines()[0]} "
             "Set determinism = 'fast'"
         ) from error
+
+
+@contextmanager
+def signals_caught(interrupted: threading.Event) -> Iterator[None]:
+    """Turn SIGTERM and SIGINT into a stop behind a checkpoint; a second SIGINT ends the process at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if interrupted.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        interrupted.set()
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def first_infinite(state: Mapping[str, Any]) -> str | None:
