@@ -291,7 +291,7 @@ def test_the_summary_says_how_it_was_scored_and_copies_what_predict_wrote(folder
     expected = score_masks(boxes(liver=2), boxes(liver=3), SPACING, hd95="max")
     assert rows[0]["hd95_mm"] == pytest.approx(expected.hd95, rel=1e-6)
     (folders.masks / "prediction.json").write_text('[["method", "simcvd"]]')
-    with pytest.raises(DatasetError, match=r"prediction\.json: found no JSON object"):
+    with pytest.raises(DatasetError, match=r"prediction\.json is damaged .*expected a JSON object"):
         folders.evaluate()
 
 
