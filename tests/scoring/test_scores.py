@@ -87,5 +87,5 @@ def test_no_file_and_no_scores_are_refused(tmp_path):
         group_scores([])
     broken = write(tmp_path, TABLE)
     broken.with_suffix(".json").write_text("{")
-    with pytest.raises(DatasetError, match="scores.json is damaged"):
+    with pytest.raises(DatasetError, match=r"scores\.json is damaged"):
         read_scores(broken)
