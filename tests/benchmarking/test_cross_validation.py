@@ -76,6 +76,7 @@ def test_every_labelled_case_has_one_row_by_the_run_that_did_not_train_on_it(who
     summary = json.loads((whole / SCORES).with_suffix(".json").read_text())
     assert summary["mean"]["cases"] == FOLDS, "all count: no mask was made by a run that saw its case"
     prediction = summary["prediction"]
+    assert prediction["trained_on"] == {}
     assert [Path(run).name for run in prediction["run"]] == [f"fold_{n}" for n in range(FOLDS)]
     scored = [case for cases in prediction["out_of_fold"].values() for case in cases]
     assert sorted(scored) == [*read_dataset(data).labelled]

@@ -172,6 +172,7 @@ def _joined(runs: Sequence[Path], splits: Sequence[Split]) -> dict[str, Any]:
         # runs of other folds of the same scans are no runs of this split
         "split": hashlib.sha256("".join(fold.digest for fold in splits).encode()).hexdigest(),
         "images": {case: files for one in records for case, files in one["images"].items()},
+        "trained_on": {case: kind for one in records for case, kind in one.get("trained_on", {}).items()},
         "finished": all(one["finished"] for one in records),
         "out_of_fold": {one["run"][0]: sorted(one["images"]) for one in records},
     }
