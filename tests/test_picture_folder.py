@@ -24,8 +24,8 @@ from semivox.nets.build import MakeNet
 from semivox.planning.fingerprint import fingerprint, make_recipe
 from semivox.planning.plan import plan_dataset
 from semivox.prediction.files import predict
-from semivox.reporting.figures import draw_slice
 from semivox.reporting.report import write_report
+from semivox.reporting.slices import draw_slice
 from semivox.scoring.evaluation import evaluate_masks
 from semivox.training.start import train
 from toy_pictures import toy_picture, write_toy_pictures
