@@ -1,10 +1,11 @@
 """Protocol files: numbers or names, rows in order, and every mistake told with the key and what would do."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from semivox.benchmarking.protocols import cases_of, groups_of, jobs_of, read_protocol, split_of
+from semivox.benchmarking.protocols import Protocol, RunSpec, cases_of, groups_of, jobs_of, read_protocol, split_of
 from semivox.data.dataset import read_dataset
 from semivox.errors import ConfigError
 from toys import write_toy_dataset
@@ -139,3 +140,19 @@ def test_what_is_neither_a_number_nor_names_is_refused_with_its_key(old, new, te
 def test_a_protocol_file_that_is_absent_says_so(tmp_path):
     with pytest.raises(ConfigError, match="no protocol file"):
         read_protocol(tmp_path / "none.toml")
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "bench.md"
+
+
+def test_the_page_of_protocols_has_every_key_and_its_example_is_one(tmp_path):
+    text = PAGE.read_text()
+    for heading, model in (("`[bench]`", Protocol), ("`[[bench.run]]`", RunSpec)):
+        table = text.split(f"## Keys of {heading}\n")[1].split("\n## ")[0]
+        assert re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE) == list(model.model_fields), heading
+    (example,) = re.findall(r"^```toml\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    file = tmp_path / "example.toml"
+    file.write_text(example)
+    jobs = jobs_of(read_protocol(file), tmp_path)
+    assert [job.folder.name for job in jobs[:2]] == ["supervised-4-seed0", "mean-teacher-4-seed0"]
+    assert len(jobs) == 6

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semivox.reporting.slices import CLASSES, PREDICTION, TRUTH, draw_slice, outline_colours, slice_to_show
+from semivox.data.palette import CLASSES
+from semivox.reporting.slices import PREDICTION, TRUTH, draw_slice, outline_colours, slice_to_show
 
 SEEN_AS = {
     "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],

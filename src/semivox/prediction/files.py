@@ -5,9 +5,10 @@ from pathlib import Path
 
 from semivox.data.dataset import list_scans, read_dataset
 from semivox.data.splitting import read_split
-from semivox.data.volume import bare_name, mask_ending, read_header, read_image, write_maps, write_mask
+from semivox.data.volume import bare_name, is_picture, mask_ending, read_header, read_image, write_maps, write_mask
 from semivox.errors import ConfigError, DatasetError
 from semivox.files import listed
+from semivox.prediction.colours import write_colour_tables
 from semivox.prediction.failures import Failures
 from semivox.prediction.maps import entropy, largest_components
 from semivox.prediction.predictor import Options, Predictor
@@ -84,6 +85,8 @@ def predict(
     finally:  # after Ctrl-C, too
         drop_from_record([case for case, path in targets.items() if not path.exists()], output)
         failures.write(output, done)
+    if not all(map(is_picture, targets.values())):  # an index picture has its colours in itself
+        write_colour_tables(predictor.run.facts["classes"], predictor.recipe.label_values, output)
     on_case("", len(found), len(found))
     masks = [targets[case] for case in done]
     failures.raise_together(masks, output)

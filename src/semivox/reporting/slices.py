@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from semivox.data.palette import CLASSES
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 TRUTH, PREDICTION = "#f5b301", "#4db8ff"
 """Amber and sky blue, where there is one class: told apart with every common colour blindness, and on grey."""
-CLASSES = ("#f5b301", "#4db8ff", "#ff4d4d", "#ffffff", "#7b5cff", "#aa3377")
-"""A colour for each of several classes, in the order of their values, likewise told apart; the seventh begins anew."""
 BROAD, THIN = 3.0, 1.5
 """Widths of the lines around the truth and around a prediction, in points."""
 
