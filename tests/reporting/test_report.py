@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
@@ -178,3 +179,11 @@ def test_reporting_needs_no_torch_and_draws_late():
     code = "import sys, semivox.reporting.report; print([m for m in ('torch', 'matplotlib') if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_a_folder_whose_name_is_not_utf_8_has_its_report(experiment, tmp_path):
+    foreign = tmp_path / os.fsdecode(b"caf\xe9 $1$")
+    experiment[0].parent.rename(foreign)
+    (foreign / "scores.json").unlink()
+    html = read(write_report([foreign / "scores.csv", *experiment[1:]], tmp_path / "report.html"))
+    assert "caf\\udce9 $1$" in html

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ def test_a_run_says_what_auto_meant_and_keeps_the_word_that_was_written(train_to
     assert run.facts["versions"] == versions()
     assert versions().keys() == {"semivox", "python", "torch", "numpy"}
     assert run.facts["commit"] == source_commit()
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(run.facts["started"])) < timedelta(hours=1)
 
 
 def test_a_run_of_a_cpu_does_not_become_half_precision_on_a_gpu(train_toy, toy_data, toy_cache, tmp_path, monkeypatch):

@@ -57,12 +57,12 @@ class Scores:
     @property
     def group(self) -> str:
         """Display name of the method and its variant; the folder's name where nothing says it."""
-        return str(self.prediction.get("group") or self.method)
+        return _readable(self.prediction.get("group") or self.method)
 
     @property
     def method(self) -> str:
         """Name of the method; the folder's name where nothing says it."""
-        return str(self.prediction.get("method") or self.path.parent.name or self.path.stem)
+        return _readable(self.prediction.get("method") or self.path.parent.name or self.path.stem)
 
     @property
     def seed(self) -> int | None:
@@ -220,6 +220,11 @@ def _row(line: Mapping[str, str | None], metrics: Sequence[str], sizes: Sequence
         values={column: values[column] for column in metrics},
         sizes={column: values[column] for column in sizes},
     )
+
+
+def _readable(name: object) -> str:
+    """Return a name as text that can be written and drawn: a folder's may be no UTF-8."""
+    return str(name).encode("utf-8", "backslashreplace").decode()
 
 
 def _read_info(path: Path) -> Mapping[str, Any]:
