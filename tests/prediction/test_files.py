@@ -170,7 +170,7 @@ def test_the_record_says_where_masks_come_from(run, scans, tmp_path):
 def test_a_run_that_is_not_at_its_end_predicts_and_says_so_once(scans, tmp_path):
     notes, runs = [], [thresholding.write_run(tmp_path / f"run{step}", step=step) for step in (7, 3)]
     predict(runs, [scans], output=tmp_path / "masks", on_note=notes.append)
-    assert [note.partition(str(tmp_path))[2] for note in notes] == [
+    assert [note.partition(str(tmp_path))[2] for note in notes if "not at its end" in note] == [
         "/run3 is not at its end: its weights are those of 3 of 7 steps"
     ]
     record = json.loads((tmp_path / "masks" / "prediction.json").read_text())

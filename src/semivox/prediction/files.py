@@ -5,14 +5,24 @@ from pathlib import Path
 
 from semivox.data.dataset import list_scans, read_dataset
 from semivox.data.splitting import read_split
-from semivox.data.volume import bare_name, is_picture, mask_ending, read_header, read_image, write_maps, write_mask
+from semivox.data.volume import (
+    Volume,
+    bare_name,
+    is_picture,
+    mask_ending,
+    read_header,
+    read_image,
+    write_maps,
+    write_mask,
+)
 from semivox.errors import ConfigError, DatasetError
 from semivox.files import listed
 from semivox.prediction.colours import write_colour_tables
+from semivox.prediction.exposure import exposure_of, warning
 from semivox.prediction.failures import Failures
 from semivox.prediction.maps import entropy, largest_components
 from semivox.prediction.predictor import Options, Predictor
-from semivox.prediction.record import drop_from_record, make_record, write_record
+from semivox.prediction.record import drop_from_record, make_record, note_training, write_record
 from semivox.runs.folder import RunFolder
 
 __all__ = ["Options", "Predictor", "entropy", "largest_components", "predict"]
@@ -51,7 +61,8 @@ def predict(
         device: "auto", "cpu" or "cuda".
         overwrite: make masks anew that exist.
         on_case: called with (case, done, all) before each case, and once more when all are done.
-        on_note: called with a sentence for every run that is not at its end, and for every scan that fails.
+        on_note: called with a sentence for every run that is not at its end, for every scan that fails, and
+            for scans that the run trained on.
 
     Returns:
         The masks' paths, the skipped ones included.
@@ -74,13 +85,18 @@ def predict(
             on_note(f"{p.run.path} is not at its end: its weights are those of {p.step} of {p.steps} steps")
     kinds = [kind for kind, wanted in (("probabilities", probabilities), ("uncertainty", uncertainty)) if wanted]
     done: list[str] = []
+    exposure = exposure_of(p.run for p in predictor.members)
+    seen: dict[str, str] = {}
     try:
         for number, (case, files) in enumerate(found.items()):
             on_case(case, number, len(found))
             maps = {kind: output / f"{case}_{kind}.nii.gz" for kind in kinds}
             with failures.noted(case, files):
                 if overwrite or not all(path.exists() for path in (*maps.values(), targets[case])):
-                    _predict_case(predictor, files, targets[case], maps, options)
+                    volume = read_image(files)
+                    seen[case] = exposure.of(case, volume)
+                    note_training(case, seen[case], output)  # before there is a mask to be scored
+                    _predict_case(predictor, volume, targets[case], maps, options)
                 done.append(case)
     finally:  # after Ctrl-C, too
         drop_from_record([case for case, path in targets.items() if not path.exists()], output)
@@ -88,16 +104,17 @@ def predict(
     if not all(map(is_picture, targets.values())):  # an index picture has its colours in itself
         write_colour_tables(predictor.run.facts["classes"], predictor.recipe.label_values, output)
     on_case("", len(found), len(found))
+    for text in warning(seen):
+        on_note(text)
     masks = [targets[case] for case in done]
     failures.raise_together(masks, output)
     return masks
 
 
 def _predict_case(
-    predictor: Predictor, files: Files, target: Path, maps: Mapping[str, Path], options: Options | None
+    predictor: Predictor, volume: Volume, target: Path, maps: Mapping[str, Path], options: Options | None
 ) -> None:
     """Write one scan's mask and further maps."""
-    volume = read_image(files)
     mean = predictor.probabilities(volume, case=bare_name(target), options=options)
     if "probabilities" in maps:
         write_maps(mean, volume, maps["probabilities"])

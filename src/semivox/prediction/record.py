@@ -9,6 +9,7 @@ from typing import Any
 from semivox.data.splitting import read_split
 from semivox.errors import ConfigError, RunError
 from semivox.files import file_digest, read_object, write_atomic
+from semivox.prediction.exposure import exposure_of
 from semivox.prediction.predictor import Options, Predictor
 
 NAME = "prediction.json"
@@ -19,6 +20,7 @@ def make_record(
 ) -> dict[str, Any]:
     """Return what prediction.json says: all that tells where masks come from."""
     first = predictors[0].run
+    exposure = exposure_of(p.run for p in predictors)
     return {
         "run": [str(p.run.path.resolve()) for p in predictors],
         "method": first.facts["method"],
@@ -31,6 +33,7 @@ def make_record(
         "steps": [p.steps for p in predictors],
         "finished": all(p.finished for p in predictors),
         "options": vars(options or Options()),
+        "trained_on": {case: kind for case in found if (kind := exposure.of(case))},
         "images": {case: [str(path.resolve()) for path in files] for case, files in found.items()},
         "command": " ".join(["semivox", *sys.argv[1:]]),
         "train_command": first.facts["command"],
@@ -65,10 +68,26 @@ def write_record(targets: Mapping[str, Path], output: Path, record: dict[str, An
                 "scans' masks anew with --overwrite"
             )
         images = record["images"]
-    _write(record | {"images": images}, file)
+    known = before["images"].keys() if "trained_on" in before else set()  # by content, which is more than by name
+    seen = {case: kind for case, kind in record["trained_on"].items() if case not in known}
+    seen |= {case: kind for case, kind in before.get("trained_on", {}).items() if case in images}
+    _write(record | {"images": images, "trained_on": seen}, file)
     if overwrite:
         for path in targets.values():
             path.unlink(missing_ok=True)
+
+
+def note_training(case: str, kind: str, output: Path) -> None:
+    """Say in prediction.json how the weights' training saw a case: "labelled", "unlabelled" or "" for not at all.
+
+    Raises:
+        RunError: the record cannot be read or written.
+    """
+    record = _read_record(output / NAME)
+    seen = record.get("trained_on") or {}
+    if seen.get(case, "") != kind:
+        record["trained_on"] = {name: own for name, own in (seen | {case: kind}).items() if own}
+        _write(record, output / NAME)
 
 
 def drop_from_record(cases: Sequence[str], output: Path) -> None:

@@ -198,7 +198,8 @@ def _run_means(group: Group, metric: str) -> Iterator[RunMean]:
 
 def _notes(groups: Sequence[Group], controls: Mapping[str, str], control: str | None) -> list[str]:
     """Return what limits the numbers, in sentences."""
-    return [*_notes_on_control(groups, controls, control), *_notes_on_cases(groups), *_notes_on_runs(groups)]
+    of_runs = [*_notes_on_cases(groups), *_notes_on_runs(groups)]
+    return [*_notes_on_training(groups), *_notes_on_control(groups, controls, control), *of_runs]
 
 
 def _notes_on_control(groups: Sequence[Group], controls: Mapping[str, str], control: str | None) -> Iterator[str]:
@@ -221,6 +222,22 @@ def _notes_on_likeness(group: Group, control: Group) -> Iterator[str]:
         yield f"Not comparable: {group.name} and {control.name} differ in more than their method: {'; '.join(found)}."
     elif wanted:
         yield f"{group.name} and {control.name} differ in {'; '.join(wanted)}: that is what they are compared by."
+
+
+def _notes_on_training(groups: Sequence[Group]) -> Iterator[str]:
+    """Return which scored cases the runs have seen in training, apart from all means."""
+    for group in groups:
+        learned = [row for run in group.runs for row in run.learned]
+        if learned:
+            metric = group.metrics[0]
+            known = [row.values[metric] for row in learned if not math.isnan(row.values[metric])]
+            mean = score_text(sum(known) / len(known) if known else math.nan, metric)
+            names = ", ".join(sorted({row.case for row in learned}))
+            apart = f"with a mean {metric_name(metric)} of {mean}"
+            yield f"Trained on, and so in no mean: {names} of {group.name}, {apart}."
+        seen = sorted({row.case for run in group.runs for row in run.rows if row.trained_on})
+        if seen:
+            yield f"Transductive: {group.name} had {', '.join(seen)} in its unlabelled pool; they are in the means."
 
 
 def _notes_on_cases(groups: Sequence[Group]) -> Iterator[str]:

@@ -25,7 +25,7 @@ from semivox.errors import ConfigError, DatasetError, GeometryError, RunError
 from semivox.files import read_object, write_atomic
 from semivox.scoring.metrics import HD95_DEFINITIONS, Scores, confusion_matrix, failed_scores, score_masks
 from semivox.scoring.pairing import cases_to_score, list_masks
-from semivox.scoring.summary import summarise, summarise_overlap
+from semivox.scoring.summary import summarise, summarise_apart, summarise_overlap
 
 __all__ = ["Row", "Rules", "evaluate_masks", "summarise"]
 
@@ -73,7 +73,7 @@ def evaluate_masks(
     Returns:
         Dicts with the columns of scores.csv: case, label (value in the files), name (of the class), dice, jaccard,
         hd95_*, asd_*, assd_*, nsd_at_*, truth_* and predicted_* (size in ml, voxels or pixels), failure,
-        both_empty, missing.
+        both_empty, missing, trained_on ("labelled": in no mean; "unlabelled": counted, but transductive; or "").
 
     Raises:
         ConfigError: output, unit, tolerance or hd95 cannot be used.
@@ -94,13 +94,15 @@ def evaluate_masks(
     pictures = _are_pictures([label_files[case] for case in names])
     rules = _rules(unit, tolerance, hd95, dataset, pictures=pictures)
     prediction = _read_prediction(masks / "prediction.json")
+    seen = prediction.get("trained_on") if prediction else None
+    seen = seen if isinstance(seen, dict) else {}
     rows, confusion = [], np.zeros((len(dataset.classes), len(dataset.classes) + 1), np.int64)
     for done, case in enumerate(names):
         if on_case:
             on_case(case, done, len(names))
         pair = _read_pair(case, mask_files.get(case), label_files[case], dataset)
-        rows += _case_rows(case, pair, dataset, rules)
-        if pictures:
+        rows += [row | {"trained_on": seen.get(case, "")} for row in _case_rows(case, pair, dataset, rules)]
+        if pictures and seen.get(case) != "labelled":
             confusion += _confusion(pair, dataset)
     summary = {
         "unit": rules.unit,
@@ -110,7 +112,7 @@ def evaluate_masks(
         "found": {"masks": len(mask_files), "labels": len(label_files)},
         "masks": str(masks.resolve()),  # where a report finds what to draw
         "labels": str(labels.resolve()),
-        **summarise(rows),
+        **summarise_apart(rows),
         **({"miou": summarise_overlap(confusion, dataset.classes)} if pictures else {}),
         "prediction": prediction,
     }

@@ -30,6 +30,7 @@ class Row:
         failed: whether evaluation called it a failure.
         values: scores by metric, NaN where undefined.
         sizes: of truth and prediction, by column (``truth_ml``); tables of other programs may have none.
+        trained_on: how the run's training saw the case: "labelled", "unlabelled", or "" for not at all.
     """
 
     case: str
@@ -38,6 +39,7 @@ class Row:
     failed: bool
     values: Mapping[str, float]
     sizes: Mapping[str, float] = field(default_factory=dict)
+    trained_on: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Scores:
     path: Path
     rows: tuple[Row, ...]
     info: Mapping[str, Any]
+    learned: tuple[Row, ...] = ()
+    """The rows of cases whose labels the run was trained on; ``rows``, and so every number, goes without them."""
 
     @property
     def prediction(self) -> Mapping[str, Any]:
@@ -188,7 +192,10 @@ def read_scores(path: Path) -> Scores:
         raise DatasetError(f"{path}: cannot be read ({error}); run 'semivox evaluate' again") from None
     if not rows:
         raise DatasetError(f"{path}: holds no scores, only its header; run 'semivox evaluate' again")
-    return Scores(path, rows, _read_info(path.with_suffix(".json")))
+    counted, learned = (tuple(row for row in rows if (row.trained_on == "labelled") is kind) for kind in (False, True))
+    if not counted:
+        raise DatasetError(f"{path}: holds only cases that its run was trained on, expected others; score those")
+    return Scores(path, counted, _read_info(path.with_suffix(".json")), learned)
 
 
 def _read_rows(path: Path) -> tuple[Row, ...]:
@@ -219,6 +226,7 @@ def _row(line: Mapping[str, str | None], metrics: Sequence[str], sizes: Sequence
         failed=failure not in NO_FAILURE,
         values={column: values[column] for column in metrics},
         sizes={column: values[column] for column in sizes},
+        trained_on=line.get("trained_on") or "",
     )
 
 

@@ -36,6 +36,26 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
+def summarise_apart(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the summary of the rows whose labels no training saw, and apart from it what training saw.
+
+    Returns:
+        As `summarise`, and {"trained_on": {"names": cases, "mean": theirs alone}, "transductive": names of the cases
+        that were unlabelled in training, which are in the means}.
+    """
+    counted, learned = parted(rows)
+    names = sorted({row["case"] for row in learned})
+    apart = {"names": names, "mean": summarise(learned)["mean"]} if names else {"names": []}
+    unlabelled = sorted({row["case"] for row in counted if row.get("trained_on") == "unlabelled"})
+    return {**summarise(counted), "trained_on": apart, "transductive": unlabelled}
+
+
+def parted(rows: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    """Return the rows that count, and those of cases whose labels were trained on."""
+    counted = [row for row in rows if row.get("trained_on") != "labelled"]
+    return counted, [row for row in rows if row.get("trained_on") == "labelled"]
+
+
 def summarise_overlap(confusion: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
     """Return the mIoU of all images together, from their one confusion matrix.
 
@@ -59,8 +79,19 @@ def describe_evaluation(scores: Path, rows: Sequence[Mapping[str, Any]]) -> str:
     """Return what `evaluate` prints: the folders' counts, the scores, and the mIoU of pictures."""
     summary = json.loads(scores.with_suffix(".json").read_text())
     found, overlap = summary["found"], summary.get("miou")
-    lines = [f"found {found['masks']} masks and {found['labels']} labels", describe_scores(rows)]
+    counted, learned = parted(rows)
+    lines = [f"found {found['masks']} masks and {found['labels']} labels"]
+    lines += [describe_scores(counted)] if counted else ["no case counts: the run was trained on all of them"]
+    if learned:
+        names = summary["trained_on"]["names"]
+        lines += [f"trained on, and in no mean: {', '.join(names)}", *_indented(describe_scores(learned))]
+    if summary["transductive"]:
+        lines += [f"transductive, unlabelled in training and counted: {', '.join(summary['transductive'])}"]
     return "\n".join(lines + ([describe_overlap(overlap)] if overlap else []))
+
+
+def _indented(text: str) -> list[str]:
+    return [f"  {line}" for line in text.splitlines()]
 
 
 def describe_overlap(overlap: Mapping[str, Any]) -> str:
