@@ -116,16 +116,17 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def attack(chain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], list[str]]:
-    """``attack(artefact, seed)``: damage a copy of it, run its readers, return what was no clean end."""
+def attack(chain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """``attack(artefact, seed)``: damage a copy of it, run its readers or one of them, return what was no clean end."""
 
-    def attack(artefact: str, seed: int) -> list[str]:
+    def attack(artefact: str, seed: int, *, one: bool = False) -> list[str]:
         here = tmp_path / f"{seed}"
         shutil.copytree(chain, here, ignore=shutil.ignore_patterns("cache", "report.html"))
         monkeypatch.chdir(here)
         how = mutate(here / artefact, random.Random(seed))
         failures = []
-        for words in READERS[artefact]:
+        readers = READERS[artefact]
+        for words in [readers[seed % len(readers)]] if one else readers:
             try:
                 with seconds(60):
                     code: Any = run(words)
@@ -142,7 +143,7 @@ def attack(chain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call
 
 @pytest.mark.parametrize("artefact", READERS)
 def test_a_few_damaged_artefacts_end_in_one_line(artefact, attack):
-    failures = [failure for seed in range(4) for failure in attack(artefact, seed)]
+    failures = [failure for seed in range(4) for failure in attack(artefact, seed, one=True)]
     assert not failures, "\n".join(failures)
 
 
