@@ -65,6 +65,7 @@ def test_what_was_saved_is_what_comes_back():
     [
         lambda saved: saved.pop("state"),
         lambda saved: saved["state"][0].pop("exp_avg"),
+        lambda saved: saved["state"].update({1: 0}),
         lambda saved: saved["state"][0].update(exp_avg=torch.ones(5)),
         lambda saved: saved["state"][1]["exp_avg"].fill_(torch.inf),
         lambda saved: saved["param_groups"][0].update(betas=(0.5,)),

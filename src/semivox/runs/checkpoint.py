@@ -85,12 +85,14 @@ def load_optimizers(optimizers: Sequence[Optimizer], saved: Any, path: Path) -> 
 def _kept(optimizer: Optimizer) -> list[tuple[torch.Tensor, Mapping[str, Any]]]:
     """Return (weight, what is kept of it) for every weight that has learned."""
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    return [(weight, kept) for weight in weights if (kept := optimizer.state.get(weight))]
+    return [(weight, kept) for weight in weights if (kept := optimizer.state.get(weight, {})) != {}]
 
 
 def _is_of_one_kind(kept: Sequence[tuple[torch.Tensor, Mapping[str, Any]]]) -> bool:
     """Return whether the same is kept of all weights, each value finite and of its weight's shape or a number."""
     kinds: dict[str, set[Any]] = {}
+    if not all(isinstance(values, Mapping) for _, values in kept):
+        return False
     for weight, values in kept:
         for key, value in values.items():
             kinds.setdefault(key, set()).add(_kind(value, weight))
