@@ -1,8 +1,11 @@
 """Entropy minimisation: on unlabelled crops the student is asked to make up its mind.
 
-A method of one's own is one file, with a Config and one subclass of Method. In the folder that holds it:
+A method of one's own is one file, with a card like this one, a Config and one subclass of Method:
 
-    semivox train DATA --method own_method -o RUN
+    semivox train DATA --method own_method.py -o RUN
+    semivox predict RUN SCANS -o MASKS --trust
+
+The run keeps the file. Whoever goes on with the run elsewhere runs that copy, and says by --trust that he wants to.
 
 Paper:  Grandvalet & Bengio, NIPS 17 (2004), "Semi-supervised Learning by Entropy Minimization".
 Differs from the paper: a class per voxel instead of per image; the weight ramps up, since the entropy of a net that

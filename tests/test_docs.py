@@ -84,7 +84,7 @@ def test_every_command_line_parses(page, line):
     given = command.make_context(verb, words).params
     validated(Config, parse_settings(given.get("settings") or []), where="--set")
     if given.get("method"):
-        assert given["method"] in list_methods() or (ROOT / "examples" / f"{given['method']}.py").exists()
+        assert given["method"] in list_methods() or (ROOT / "examples" / given["method"]).exists()
     if given.get("config"):
         assert given["config"] in list_configs() or given["config"].endswith(".toml")
     if "protocol" in given:

@@ -36,6 +36,10 @@ class UnknownMethodError(SemivoxError, LookupError):
     """A method, net, config or protocol was named that does not exist."""
 
 
+class MethodError(SemivoxError, TypeError):
+    """A method of one's own whose file, or what its ``forward`` returns, is not what a method has."""
+
+
 class RunError(SemivoxError, RuntimeError):
     """A run folder, a checkpoint or a run in progress that cannot go on."""
 

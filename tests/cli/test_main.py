@@ -178,7 +178,8 @@ def test_debug_shows_where_an_error_came_from(monkeypatch, tmp_path):
 def test_the_installed_command_finds_a_method_in_the_working_folder(tmp_path):
     (tmp_path / "mine.py").write_text(
         '"""Mine: a method of one\'s own."""\n\nfrom semivox.methods.base import Method, MethodConfig\n\n\n'
-        "class Config(MethodConfig):\n    extra: int = 3\n    \"\"\"a field.\"\"\"\n\n\nclass Mine(Method):\n    pass\n"
+        "class Config(MethodConfig):\n    extra: int = 3\n    \"\"\"a field.\"\"\"\n\n\nclass Mine(Method):\n"
+        "    def forward(self, batch, progress): ...\n\n    def predict(self, image): ...\n"
     )
     done = subprocess.run(
         [Path(sys.executable).with_name("semivox"), "methods", "mine"],

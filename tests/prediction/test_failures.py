@@ -10,6 +10,7 @@ import pytest
 import thresholding
 from scans import save, values_of
 from semivox.errors import PredictionError, RunError
+from semivox.methods import method_class, method_module
 from semivox.prediction.files import predict
 
 
@@ -72,14 +73,15 @@ def test_what_failed_leaves_the_list_when_it_is_predicted(run, scans, tmp_path):
 
 
 def test_a_net_that_fails_on_one_scan_is_passed_over_with_its_cause(run, scans, tmp_path, monkeypatch):
-    whole = thresholding.Thresholding.predict
+    method = method_class(method_module("thresholding"))  # the class that the run's copy has become
+    whole = method.predict
 
     def strange(self, image):
         if (image > 500).any():
             raise MemoryError
         return whole(self, image)
 
-    monkeypatch.setattr(thresholding.Thresholding, "predict", strange)
+    monkeypatch.setattr(method, "predict", strange)
     save(np.full((12, 10, 8), 900, np.float32), scans / "a.nii")
     with pytest.raises(PredictionError) as stopped:
         predict([run], [scans / "a.nii", scans / "d.nii"], output=tmp_path / "masks")

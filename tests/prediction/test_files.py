@@ -16,6 +16,7 @@ from scans import save, values_of
 from semivox.data.phantom import write_phantom
 from semivox.data.volume import read_image
 from semivox.errors import ConfigError, DatasetError, GeometryError, PredictionError, RunError
+from semivox.methods import method_class, method_module
 from semivox.prediction.files import Options, Predictor, predict
 
 
@@ -196,14 +197,15 @@ def test_a_gpu_without_memory_names_the_case_and_the_key_and_leaves_the_masks_be
     run, scans, tmp_path, monkeypatch
 ):
     told = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 1.00 GiB free. Including all, 77 GiB are in use."
-    whole = thresholding.Thresholding.predict
+    method = method_class(method_module("thresholding"))  # the class that the run's copy has become
+    whole = method.predict
 
     def too_much(self, image):
         if (image[..., 16, 15, 11] > 50).any():  # the islet of b, behind the padding
             raise torch.OutOfMemoryError(told)
         return whole(self, image)
 
-    monkeypatch.setattr(thresholding.Thresholding, "predict", too_much)
+    monkeypatch.setattr(method, "predict", too_much)
     with pytest.raises(RunError, match=r"case 'b': .*predict\.batch = 4 .*24x24x16.*1\.00 GiB free\).*config\.toml"):
         predict([run], [scans], output=tmp_path / "masks")
     assert {path.name for path in (tmp_path / "masks").iterdir()} == {"a.nii.gz", "prediction.json"}

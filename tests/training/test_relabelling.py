@@ -13,11 +13,11 @@ import pytest
 import torch
 
 import semivox.training.relabelling
-import toy_self_training
 from semivox.config.keys import Config
 from semivox.data.preparation import PreparedCase
 from semivox.data.pseudo import Key
 from semivox.errors import ConfigError, DatasetError, RunError
+from semivox.methods import method_module
 from semivox.ops.windows import slide
 from semivox.runs.building import make_method
 from semivox.runs.folder import open_run, read_checkpoint
@@ -50,9 +50,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def whole(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Any]]:
     """The run that was not cut, and the batches that its stages saw."""
     run = tmp_path_factory.mktemp("whole")
-    toy_self_training.SEEN.clear()
+    seen = method_module("toy_self_training").SEEN
+    seen.clear()
     assert train_toy(output=run, **folders, **WORDS).finished
-    return run, list(toy_self_training.SEEN)
+    return run, list(seen)
 
 
 def contents(run: Path) -> dict[str, bytes]:

@@ -14,6 +14,7 @@ from semivox.data.dataset import read_dataset
 from semivox.data.faults import Fault
 from semivox.data.splitting import Split, make_split, write_split
 from semivox.errors import ConfigError, DatasetError, RunError, SemivoxError, UnknownMethodError
+from semivox.methods import load_own, own_method
 from semivox.runs.building import make_method_config
 from semivox.runs.folder import open_run
 from semivox.training.assembly import resolve_stages
@@ -302,7 +303,10 @@ def test_resume_starts_where_there_is_nothing_to_go_on_with(train_toy, tmp_path)
 
 
 def test_a_stages_numbers_come_from_its_own_keys_then_the_method_then_the_flat_keys():
-    config = Config(steps=50, batch_labelled=3, method={"name": "toy_stages"}, stages={"second": {"steps": 20}})
+    own = own_method("toy_stages")
+    load_own(own)
+    named = {"name": own.name, "sha256": own.digest}
+    config = Config(steps=50, batch_labelled=3, method=named, stages={"second": {"steps": 20}})
     first, second, third = resolve_stages(config, make_method_config(config))
     assert [stage.steps for stage in (first, second, third)] == [3, 20, 50]
     assert [stage.batch_labelled for stage in (first, second, third)] == [3, 3, 3]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from semivox.benchmarking.own_methods import load_own_methods
 from semivox.benchmarking.protocols import Job, Protocol, groups_of, jobs_of, read_protocol, split_of, with_group
 from semivox.config.keys import for_method, read_config, resolve_config
 from semivox.config.toml import flatten
@@ -18,6 +19,7 @@ from semivox.data.dataset import Dataset, read_dataset
 from semivox.data.splitting import Split
 from semivox.errors import ConfigError, TimeUpError
 from semivox.files import read_object, write_atomic
+from semivox.methods import OwnMethod
 from semivox.prediction.files import predict
 from semivox.reporting.report import write_report
 from semivox.runs.building import make_method_config
@@ -33,6 +35,7 @@ def bench(
     seconds: float | None = None,
     cache: Path | str | None = None,
     device: str = "auto",
+    trust: bool = False,
     on_job: Callable[[Job, int, int], None] | None = None,
     on_row: Callable[[Row, int], None] | None = None,
     on_note: Callable[[str], None] | None = None,
@@ -45,6 +48,7 @@ def bench(
         seconds: time budget of the trainings; the one that it ends stops behind a checkpoint.
         cache: folder of prepared arrays.
         device: "auto", "cpu" or "cuda".
+        trust: run the methods that the protocol names and semivox does not ship.
         on_job: called with (job, number, all) before each job that is not done.
         on_row: called with every row of the logs and the steps of all stages.
         on_note: called with what a new run should know and goes on without.
@@ -55,6 +59,7 @@ def bench(
     Raises:
         ConfigError: the protocol or the data folder cannot be used, or `output` holds runs of another protocol.
         TimeUpError: the time is up; the same call goes on.
+        RunError: a method that semivox does not ship may not run without `trust`.
         KeyboardInterrupt: a signal stopped a training behind a checkpoint; the same call goes on.
     """
     deadline = math.inf if seconds is None else time.monotonic() + seconds
@@ -63,8 +68,9 @@ def bench(
     data = find_data(protocol.data)
     dataset = read_dataset(data)
     jobs = jobs_of(protocol, output)
+    own = load_own_methods(jobs, trust=trust)
     for job in jobs:  # every row, before the first hour of work
-        _check(job, protocol)
+        _check(job, protocol, own.get(job.spec.method))
     splits = {labelled: split_of(protocol, labelled, dataset) for labelled in {job.spec.labelled for job in jobs}}
     for number, job in enumerate(jobs):
         if job.done:
@@ -72,8 +78,11 @@ def bench(
         if on_job:
             on_job(job, number, len(jobs))
         split = splits[job.spec.labelled]
-        left = deadline - time.monotonic()
-        _do(job, protocol, dataset, split, seconds=left, cache=cache, device=device, on_row=on_row, on_note=on_note)
+        method, left = own.get(job.spec.method), deadline - time.monotonic()
+        _do(
+            job, protocol, dataset, split, method,
+            seconds=left, cache=cache, device=device, on_row=on_row, on_note=on_note,
+        )  # fmt: skip
     return tuple(_report(group, jobs, protocol, output) for group in protocol.groups)
 
 
@@ -93,15 +102,15 @@ def find_data(name: str) -> Path:
     )
 
 
-def _check(job: Job, protocol: Protocol) -> None:
+def _check(job: Job, protocol: Protocol, own: OwnMethod | None = None) -> None:
     """Refuse a row that no run can follow, and a folder that another row has filled."""
     layers = [
-        ("method", {"method": {"name": job.spec.method}}),
-        (protocol.config, for_method(read_config(protocol.config), job.spec.method)),
+        ("method", {"method": {"name": job.spec.name} | ({"sha256": own.digest} if own else {})}),
+        (protocol.config, for_method(read_config(protocol.config), job.spec.name)),
         ("set", job.settings),
     ]
     make_method_config(resolve_config(layers)[0])
-    before, now = _read_record(job), _record(job, protocol)
+    before, now = _read_record(job), _record(job, protocol, own)
     for key in sorted(before.keys() | now.keys()):
         if before and before.get(key) != now.get(key):
             raise ConfigError(
@@ -110,16 +119,17 @@ def _check(job: Job, protocol: Protocol) -> None:
             )
 
 
-def _record(job: Job, protocol: Protocol) -> dict[str, Any]:
+def _record(job: Job, protocol: Protocol, own: OwnMethod | None) -> dict[str, Any]:
     """Return what a job's result depends on, under dotted keys."""
     return flatten(
-        {
+        ({"method_file": own.digest} if own else {})
+        | {
             "data": protocol.data,
             "held_out": _plain(protocol.held_out),
             "labelled": _plain(job.spec.labelled),
             "patients": protocol.patients,
             "method": job.spec.method,
-            "config": for_method(read_config(protocol.config), job.spec.method),
+            "config": for_method(read_config(protocol.config), job.spec.name),
             "set": job.settings,
         }
     )
@@ -143,6 +153,7 @@ def _do(
     protocol: Protocol,
     dataset: Dataset,
     split: Split,
+    own: OwnMethod | None,
     *,
     seconds: float,
     cache: Path | str | None,
@@ -152,12 +163,12 @@ def _do(
 ) -> None:
     """Train, predict and score one job."""
     job.folder.mkdir(parents=True, exist_ok=True)
-    record = json.dumps(_record(job, protocol), indent=1)
+    record = json.dumps(_record(job, protocol, own), indent=1)
     write_atomic(job.folder / "job.json", lambda file: file.write(record.encode()))
     outcome = train(
         dataset.folder,
         output=job.folder / "run",
-        method=job.spec.method,
+        method=own or job.spec.method,
         split=split,
         config=protocol.config,
         settings=job.settings,

@@ -24,6 +24,7 @@ from semivox.data.folds import fold_splits, parts_of, with_hashes
 from semivox.data.splitting import Split, training_split, write_split
 from semivox.errors import DatasetError, RunError
 from semivox.files import if_given, read_object, whole_file, write_atomic
+from semivox.methods import OwnMethod, own_method
 from semivox.prediction.files import predict
 from semivox.runs.folder import refuse_run
 from semivox.runs.folds import FOLDS_FILE, fold_folders, read_folds
@@ -64,11 +65,12 @@ def cross_validate(
     *,
     folds: int,
     output: Path | str,
-    method: str | None = None,
+    method: Path | str | OwnMethod | None = None,
     split: Path | str | Split | None = None,
     config: Path | str | None = None,
     settings: Sequence[str] | Mapping[str, Any] = (),
     resume: bool = False,
+    trust: bool = False,
     seconds: float | None = None,
     unlabelled: Path | str | None = None,
     cache: Path | str | None = None,
@@ -91,6 +93,7 @@ def cross_validate(
         config: of every fold, as `semivox.train` takes it.
         settings: of every fold, as `semivox.train` takes them.
         resume: leave folds that are at their end as they are, go on with the one that is not.
+        trust: let folds that go on run their own copies of a method that semivox does not ship.
         seconds: time budget of all trainings together; a fold that begins takes one step at least.
         unlabelled: folder of further unlabelled scans.
         cache: folder of prepared arrays.
@@ -116,9 +119,12 @@ def cross_validate(
     _refuse_other(output, _record(whole, folds), [*splits], resume=resume)
     if method is None and whole.unlabelled:
         _refuse_without_unlabelled([*splits.values()])
+    if isinstance(method, Path | str):
+        method = own_method(str(method)) or method  # one content for all folds, whatever becomes of the file
     words: dict[str, Any] = {
         "method": method, "config": config, "settings": settings, "unlabelled": unlabelled, "cache": cache,
-        "device": device, "resume": resume, "on_row": on_row, "on_prepared": on_prepared, "on_note": _once(on_note),
+        "device": device, "resume": resume, "trust": trust, "on_row": on_row, "on_prepared": on_prepared,
+        "on_note": _once(on_note),
     }  # fmt: skip
     deadline = math.inf if seconds is None else time.monotonic() + seconds
     for number, (run, fold) in enumerate(splits.items()):

@@ -10,7 +10,7 @@ A protocol file is TOML with one ``[bench]`` table::
     control = "supervised"
 
     [[bench.run]]
-    method = "simcvd"
+    method = "simcvd"          # or the file of one's own, as for train --method; bench then asks for --trust
     labelled = 8               # the first 8
     seeds = [0, 1]
     label = "simcvd, no dropout"             # optional: how the report calls it
@@ -47,6 +47,7 @@ from semivox.data.dataset import Dataset
 from semivox.data.patients import patient_of
 from semivox.data.splitting import Split, make_split
 from semivox.errors import ConfigError, nearest
+from semivox.methods import own_name
 
 Names = tuple[str, ...]
 Groups = dict[str, Names]
@@ -89,6 +90,11 @@ class RunSpec(BaseModel):
     seeds: tuple[int, ...] = (0,)
     label: str = ""
     set: dict[str, Any] = {}
+
+    @property
+    def name(self) -> str:
+        """What configs and reports call the method."""
+        return own_name(self.method)
 
     @property
     def budget(self) -> int:
@@ -174,7 +180,7 @@ def read_protocol(path: Path) -> Protocol:
     if isinstance(table.get("run"), list):  # row by row, so that a wrong key is compared with those of a row
         table["run"] = [validated(RunSpec, row, where=f"{path}, row {i + 1}") for i, row in enumerate(table["run"])]
     protocol = validated(Protocol, table, where=str(path))
-    names = {name for spec in protocol.run for name in (spec.label or spec.method, spec.method)}
+    names = {name for spec in protocol.run for name in (spec.label or spec.name, spec.name)}
     for control in protocol.further_controls:
         if control not in names:
             raise ConfigError(f"protocol {path}: no row is the further control '{control}': {nearest(control, names)}")
@@ -189,7 +195,7 @@ def jobs_of(protocol: Protocol, output: Path) -> list[Job]:
     """
     rounds = max(len(spec.seeds) for spec in protocol.run)
     jobs = [
-        Job(output / _folder_name(spec, spec.seeds[i]), spec.label or spec.method, spec, spec.seeds[i], protocol.groups)
+        Job(output / _folder_name(spec, spec.seeds[i]), spec.label or spec.name, spec, spec.seeds[i], protocol.groups)
         for i in range(rounds)
         for spec in protocol.run
         if i < len(spec.seeds)
@@ -243,5 +249,5 @@ def groups_of(protocol: Protocol, split: Split, dataset: Dataset) -> dict[str, l
 
 
 def _folder_name(spec: RunSpec, seed: int) -> str:
-    words = "".join(letter if letter.isalnum() else "-" for letter in spec.label or spec.method)
+    words = "".join(letter if letter.isalnum() else "-" for letter in spec.label or spec.name)
     return f"{words}-{spec.budget}-seed{seed}"

@@ -21,7 +21,6 @@ def main() -> None:
 
     3 says that the time of --budget is up, 130 that a signal came: the same command goes on.
     """
-    sys.path.append("")  # as with `python -m`, a method may be a file of the user's in the working folder
     debug = "--debug" in sys.argv
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a queue sends is told and cleaned up as Ctrl-C is
     words = [word for word in sys.argv[1:] if word != "--debug"] or ["--help"]

@@ -17,6 +17,7 @@ from semivox.cli.arguments import (
     Output,
     Settings,
     SplitFile,
+    Trust,
     Unlabelled,
     file_argument,
 )
@@ -49,6 +50,7 @@ def train(
     config: ConfigName = None,
     settings: Settings = [],  # noqa: B006
     resume: Annotated[bool, typer.Option("--resume", help="go on from the last checkpoint")] = False,
+    trust: Trust = False,
     budget: Budget = None,
     unlabelled: Unlabelled = None,
     cache: Cache = None,
@@ -68,6 +70,7 @@ def train(
             config=config,
             settings=settings,
             resume=resume,
+            trust=trust,
             seconds=parse_budget(budget) if budget else None,
             unlabelled=unlabelled,
             cache=cache,
@@ -115,6 +118,7 @@ def predict(
     largest_component: Annotated[bool | None, typer.Option("--largest-component/--all-components")] = None,
     device: Device = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="make masks anew that exist")] = False,
+    trust: Trust = False,
 ) -> None:
     """Write masks, each in its scan's own grid; several runs are averaged."""
     from semivox.cli.console import Console
@@ -139,6 +143,7 @@ def predict(
             options=Options(step_size, mirror, largest_component),
             device=device,
             overwrite=overwrite,
+            trust=trust,
             on_case=lambda case, done, total: console.show("predicted", done, total, case),
             on_note=console.note,
         )
@@ -151,6 +156,7 @@ def bench(
     budget: Budget = None,
     cache: Cache = None,
     device: Device = "auto",
+    trust: Trust = False,
 ) -> None:
     """Run a protocol's methods and seeds one after another; what is done is skipped, what was cut goes on."""
     from semivox.benchmarking.bench import bench as run_bench
@@ -164,6 +170,7 @@ def bench(
             seconds=parse_budget(budget) if budget else None,
             cache=cache,
             device=device,
+            trust=trust,
             on_job=lambda job, number, total: console.say(f"[{number + 1}/{total}] {job.folder.name}"),
             on_row=lambda row, total: console.row(row, total=total),
             on_note=console.note,

@@ -122,7 +122,7 @@ class Config(_Frozen):
     net: NetConfig = NetConfig()
     """the network."""
     method: dict[str, Any] = {}
-    """the method's ``name`` and its own fields."""
+    """the method's ``name`` and its own fields; ``sha256`` of its file where semivox does not ship it."""
     stages: dict[str, StageConfig] = {}
     """steps and batches of methods with several stages."""
     predict: PredictConfig = PredictConfig()
@@ -132,6 +132,11 @@ class Config(_Frozen):
     def method_name(self) -> str:
         """The method that the config names, or an empty string."""
         return str(self.method.get("name", ""))
+
+    @property
+    def method_digest(self) -> str:
+        """The SHA-256 of the method's file where semivox does not ship it, or an empty string."""
+        return str(self.method.get("sha256", ""))
 
     @property
     def method_fields(self) -> dict[str, Any]:

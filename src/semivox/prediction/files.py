@@ -41,6 +41,7 @@ def predict(
     options: Options | None = None,
     device: str = "auto",
     overwrite: bool = False,
+    trust: bool = False,
     on_case: Callable[[str, int, int], None] = lambda case, done, total: None,
     on_note: Callable[[str], None] = lambda text: None,
 ) -> list[Path]:
@@ -60,6 +61,7 @@ def predict(
         options: how windows are placed.
         device: "auto", "cpu" or "cuda".
         overwrite: make masks anew that exist.
+        trust: run the runs' own copies of methods that semivox does not ship.
         on_case: called with (case, done, all) before each case, and once more when all are done.
         on_note: called with a sentence for every run that is not at its end, for every scan that fails, and
             for scans that the run trained on.
@@ -74,7 +76,7 @@ def predict(
         DatasetError: there is no scan, or none that the run can take; nothing is written then.
     """
     output, failures = Path(output), Failures(on_note)
-    predictor = Predictor(runs, device=device)
+    predictor = Predictor(runs, device=device, trust=trust)
     asked = _scans([p.run for p in predictor.members], listed(scans), held_out=held_out)
     found = _takable(asked, predictor, failures)
     targets = {case: output / f"{case}{mask_ending(files[0])}" for case, files in found.items()}

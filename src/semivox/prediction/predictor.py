@@ -21,6 +21,7 @@ from semivox.runs.building import make_fabric, make_method, without_first_weight
 from semivox.runs.checkpoint import load_method, whole_number
 from semivox.runs.folder import RunFolder, open_run, read_checkpoint
 from semivox.runs.folds import each_run
+from semivox.runs.trust import admit_method
 
 Scan = Volume | np.ndarray | Path | str | Sequence[Path | str]
 """A volume, an array, or the file of a scan: several where each holds one channel."""
@@ -54,6 +55,7 @@ class Predictor:
     Args:
         runs: a run folder, or several whose probabilities are averaged; that of a cross-validation is all its folds.
         device: "auto", "cpu" or "cuda".
+        trust: run the runs' own copies of methods that semivox does not ship.
 
     Attributes:
         run: the run folder.
@@ -63,16 +65,19 @@ class Predictor:
         others: predictors of the further runs.
 
     Raises:
-        RunError: no run, no checkpoint, or a damaged one.
+        RunError: no run, no checkpoint, or a damaged one; or a method that may not run without `trust`.
         ConfigError: no run is given, or several that do not segment the same classes of the same channels.
     """
 
-    def __init__(self, runs: Path | str | Sequence[Path | str], *, device: str = "auto") -> None:
+    def __init__(
+        self, runs: Path | str | Sequence[Path | str], *, device: str = "auto", trust: bool = False
+    ) -> None:
         paths = each_run(listed(runs))
         if not paths:
             raise ConfigError("found no run to predict with, expected one at least: give the folder that train wrote")
         path = paths[0]
         self.run: RunFolder = open_run(path)
+        admit_method(self.run, trust=trust)
         checkpoint = self.run.latest()
         if checkpoint is None:
             raise RunError(f"{path} has no checkpoint yet: train with --resume until the first one is written")
@@ -87,7 +92,7 @@ class Predictor:
         self.steps = whole_number({"steps": self.step, **state}, "steps", checkpoint, low=1)
         load_method(method, state, checkpoint)
         self.method = method.to(self.fabric.device).eval()
-        self.others = tuple(Predictor(other, device=device) for other in paths[1:])
+        self.others = tuple(Predictor(other, device=device, trust=trust) for other in paths[1:])
         self._agree()
 
     @property

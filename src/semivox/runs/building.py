@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -11,11 +12,29 @@ from lightning_fabric.strategies import DDPStrategy
 from torch.nn.parallel import DistributedDataParallel
 
 from semivox.config.keys import Config, validated
-from semivox.errors import ConfigError
-from semivox.methods import method_class, method_module
+from semivox.errors import ConfigError, RunError
+from semivox.methods import list_methods, loaded_own, method_class, shipped_module
 from semivox.methods.base import Method, MethodConfig
 from semivox.nets.build import MakeNet
 from semivox.nets.segmentation_models import WEIGHTS_FILE
+
+
+def module_of(config: Config) -> ModuleType:
+    """Return the module of a config's method; one of the user's own has been loaded before, by its content.
+
+    Raises:
+        UnknownMethodError: semivox ships no such method, and the config has no digest of a file.
+        RunError: the file with this digest has not been loaded: see `semivox.runs.trust`.
+    """
+    if config.method_name in list_methods() or not config.method_digest:
+        return shipped_module(config.method_name)
+    module = loaded_own(config.method_digest)
+    if module is None:
+        raise RunError(
+            f"the method '{config.method_name}' is a file that semivox does not ship, and it has not been loaded "
+            f"(SHA-256 {config.method_digest}): open its run with trust=True, or train with method=FILE"
+        )
+    return module
 
 
 def make_method_config(config: Config) -> MethodConfig:
@@ -25,8 +44,10 @@ def make_method_config(config: Config) -> MethodConfig:
         UnknownMethodError: no such method.
         ConfigError: a field that the method does not have, or a value of the wrong kind.
     """
-    module = method_module(config.method_name)
-    method_config: MethodConfig = validated(module.Config, config.method_fields, where=f"method.{config.method_name}")
+    module, fields = module_of(config), config.method_fields
+    if config.method_name not in list_methods():
+        fields.pop("sha256")
+    method_config: MethodConfig = validated(module.Config, fields, where=f"method.{config.method_name}")
     return method_config
 
 
@@ -54,7 +75,7 @@ def make_method(config: Config, facts: Mapping[str, Any], *, stage: str = "train
         seed=config.seed,
         stage=stage,
     )
-    method = method_class(method_module(config.method_name))(make_net, make_method_config(config))
+    method = method_class(module_of(config))(make_net, make_method_config(config))
     return as_channels_last(method)
 
 

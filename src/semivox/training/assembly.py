@@ -13,12 +13,12 @@ from semivox.data.faults import Fault
 from semivox.data.listing import unlisted_fault
 from semivox.data.splitting import Split, training_split
 from semivox.errors import ConfigError, DatasetError
-from semivox.methods import method_class, method_module
+from semivox.methods import OwnMethod, load_own, method_class, own_method, shipped_module
 from semivox.methods.base import MethodConfig
 from semivox.planning.capacity import chosen_device, free_disk, memory_warnings
 from semivox.planning.costs import Device
 from semivox.planning.plan import fingerprint, make_plan, make_recipe
-from semivox.runs.building import make_method_config
+from semivox.runs.building import make_method_config, module_of
 from semivox.runs.folder import RunFolder
 from semivox.training.relabelling import check_stages, part_count
 from semivox.training.request import Request
@@ -34,30 +34,34 @@ class Draft(NamedTuple):
         dataset: where its cases are.
         lists: which of them it sees.
         notes: what does not stop it and should be known.
+        own: the file of its method, where the run is new and semivox does not ship the method.
     """
 
     run: RunFolder
     dataset: Dataset
     lists: Split
     notes: tuple[str, ...] = ()
+    own: OwnMethod | None = None
 
 
 def draft_run(request: Request, output: Path) -> Draft:
     """Return a new run, which will lie in `output`.
 
     Raises:
-        DatasetError, ConfigError, UnknownMethodError, GeometryError: with what to do.
+        DatasetError, ConfigError, UnknownMethodError, MethodError, GeometryError: with what to do.
     """
+    own = request.own
+    module = load_own(own) if own else None
     dataset = read_dataset(request.data, unlabelled=request.unlabelled)
     lists = training_split(dataset, request.split)
     notes = [*_checked_pool(dataset, lists), *_unseen_copies(lists)]
     values, given = request.values, request.given()
     validated(Config, values, where="--set")
-    named = request.method or _named(values) or _named(given)
+    named = request.method_name or _named(values) or _named(given)
     name = named or ("mean_teacher" if lists.unlabelled else "supervised")
     notes = [*_unasked(named, lists), *map(str, unlisted_fault(dataset.unlisted)), *notes]
-    for known in (name, *given.get("methods", {})):
-        method_module(known)  # a table for a method that does not exist would be passed over silently
+    module = module or shipped_module(name)  # a config is data: only --method names a file that then runs
+    _refuse_unknown_tables(given, name)
     found = fingerprint(dataset, lists)
     layers: list[tuple[str, Mapping[str, Any]]] = [
         ("data", {"slice_axis": found.slice_axis, "method": {"name": name}}),
@@ -70,7 +74,7 @@ def draft_run(request: Request, output: Path) -> Draft:
             device=place,
             labelled=len(lists.labelled),
             unlabelled=len(lists.unlabelled),
-            needs=method_class(method_module(name)).needs,
+            needs=method_class(module).needs,
             fixed=values,
             disk=free_disk(request.cache_folder),
         )
@@ -78,7 +82,7 @@ def draft_run(request: Request, output: Path) -> Draft:
         notes += plan.warnings
     layers += [(request.config or "config", request.given_for(name)), ("--set", values)]
     if request.method:
-        layers.append(("--method", {"method": {"name": name}}))
+        layers.append(("--method", {"method": {"name": name} | ({"sha256": own.digest} if own else {})}))
     resolved, sources = resolve_config(layers)
     resolved = completed(resolved)
     if request.config:
@@ -90,7 +94,7 @@ def draft_run(request: Request, output: Path) -> Draft:
         "sources": sources,
         **_circumstances(dataset, name),
     }
-    return Draft(RunFolder(output, resolved, facts), dataset, lists, tuple(dict.fromkeys(notes)))
+    return Draft(RunFolder(output, resolved, facts), dataset, lists, tuple(dict.fromkeys(notes)), own)
 
 
 def resolve_stages(config: Config, method_config: MethodConfig) -> tuple[Stage, ...]:
@@ -99,7 +103,7 @@ def resolve_stages(config: Config, method_config: MethodConfig) -> tuple[Stage, 
     Raises:
         ConfigError: ``stages`` names a stage that the method does not have, or its stages cannot follow each other.
     """
-    stages = method_class(method_module(config.method_name)).stages(method_config)
+    stages = method_class(module_of(config)).stages(method_config)
     check_stages(stages)
     unknown = set(config.stages) - {stage.name for stage in stages}
     if unknown:
@@ -178,6 +182,13 @@ def _unasked(named: str | None, lists: Split) -> list[str]:
         "the method is supervised, since nothing is unlabelled: mean_teacher and the other methods need scans without "
         "labels, in imagesTr, imagesUn or --unlabelled DIR"
     ]
+
+
+def _refuse_unknown_tables(given: Mapping[str, Any], name: str) -> None:
+    """Refuse a table for a method that does not exist, which would be passed over silently; none of them is run."""
+    for known in given.get("methods", {}):
+        if known != name:
+            own_method(known)
 
 
 def _named(values: Mapping[str, Any]) -> str | None:

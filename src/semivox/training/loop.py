@@ -16,7 +16,7 @@ from semivox.methods.base import Method
 from semivox.ops.freeze import learn_only
 from semivox.runs.checkpoint import load_method, load_optimizers, load_scale
 from semivox.runs.folder import RunFolder, read_checkpoint
-from semivox.training.mishaps import device_errors_told, first_infinite, signals_caught
+from semivox.training.mishaps import checked_terms, device_errors_told, first_infinite, signals_caught
 from semivox.training.relabelling import Relabelling
 from semivox.training.resuming import refuse_no_place
 from semivox.types import Batch, Progress, Stage, Terms, seed_from
@@ -132,7 +132,7 @@ class Loop:
 
     def _take_step(self, wrapped: Any, optimizers: list[Optimizer], batch: Batch, progress: Progress) -> Terms:
         """Forward, backward, step and what the method does behind it."""
-        terms: Terms = wrapped(batch.to(self.fabric.device), progress)
+        terms = checked_terms(wrapped(batch.to(self.fabric.device), progress), self.method)
         self.unchecked.append((progress.total_step, {name: loss.detach() for name, loss in terms.losses.items()}))
         self.fabric.backward(terms.total())
         for optimizer in optimizers:

@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 
-from semivox.errors import ConfigError, RunError
+from semivox.errors import ConfigError, MethodError, RunError
+from semivox.methods.base import Method
+from semivox.types import Terms
 
 
 @contextmanager
@@ -69,6 +71,32 @@ def first_infinite(state: Mapping[str, Any]) -> str | None:
         return None
     finite = torch.stack([torch.isfinite(value).all() for value in tensors.values()])
     return None if finite.all() else list(tensors)[finite.tolist().index(False)]
+
+
+def checked_terms(terms: Any, method: Method) -> Terms:
+    """Return what a method's ``forward`` returned.
+
+    Raises:
+        MethodError: it is anything but Terms, without a loss, or with a value that is no tensor of one number.
+    """
+    if not isinstance(terms, Terms):
+        raise _wrong_terms(method, f"a {type(terms).__name__}")
+    for kind, values in (("losses", terms.losses), ("shown", terms.shown)):
+        if not isinstance(values, dict) or (kind == "losses" and not values):
+            raise _wrong_terms(method, f"Terms whose {kind} are {values!r}")
+        for name, value in values.items():
+            if not torch.is_tensor(value) or value.ndim:
+                shape = f" of shape {tuple(value.shape)}" if torch.is_tensor(value) else ""
+                raise _wrong_terms(method, f"Terms whose {kind}[{name!r}] is a {type(value).__name__}{shape}")
+    return terms
+
+
+def _wrong_terms(method: Method, found: str) -> MethodError:
+    code = type(method).forward.__code__
+    return MethodError(
+        f"{code.co_filename}, line {code.co_firstlineno}: {type(method).__name__}.forward returned {found}, expected "
+        "semivox.types.Terms({name: a scalar tensor, ...}), with at least one loss"
+    )
 
 
 def _memory_of(device: torch.device) -> str:

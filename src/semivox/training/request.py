@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from semivox.config.keys import for_method, parse_settings, read_config
 from semivox.data.caching import default_cache
 from semivox.data.splitting import Split
+from semivox.methods import OwnMethod, own_method, own_name
 
 
 @dataclass(frozen=True)
@@ -16,8 +18,8 @@ class Request:
 
     Attributes:
         data: nnU-Net or Medical Decathlon folder.
-        method: name of a method or dotted name of a module; by default mean_teacher, or supervised where nothing is
-            unlabelled.
+        method: name of a method, or the file of one's own (a path, the dotted name of its module, or as it was read);
+            by default mean_teacher, or supervised where nothing is unlabelled.
         split: lists of cases; by default every label is used and every other scan is unlabelled.
         config: name of a shipped config or path of a TOML file; by default the plan.
         settings: ``key=value`` words, or nested values, that win over the config.
@@ -27,13 +29,29 @@ class Request:
     """
 
     data: Path
-    method: str | None = None
+    method: str | OwnMethod | None = None
     split: Path | str | Split | None = None
     config: str | None = None
     settings: Sequence[str] | Mapping[str, Any] = ()
     unlabelled: Path | None = None
     cache: Path | None = None
     device: str = "auto"
+
+    @cached_property
+    def own(self) -> OwnMethod | None:
+        """The method's file, read once and not run yet, where semivox does not ship it.
+
+        Raises:
+            UnknownMethodError, MethodError: there is no such method, or its file cannot be read.
+        """
+        return own_method(self.method) if isinstance(self.method, str) else self.method
+
+    @property
+    def method_name(self) -> str | None:
+        """What the config calls the method that is asked for."""
+        if isinstance(self.method, OwnMethod):
+            return self.method.name
+        return self.method and own_name(self.method)
 
     @property
     def values(self) -> Mapping[str, Any]:

@@ -10,9 +10,11 @@ from semivox.data.dataset import Dataset, read_dataset
 from semivox.data.preparation import PreparedCase
 from semivox.data.splitting import Split, check_split, read_split, training_split
 from semivox.errors import RunError
+from semivox.methods import load_own
 from semivox.runs.building import make_method_config
 from semivox.runs.checkpoint import whole_number
 from semivox.runs.folder import RunFolder
+from semivox.runs.trust import admit_method
 from semivox.training.request import Request
 from semivox.types import Stage
 
@@ -39,6 +41,22 @@ def reopen(run: RunFolder, request: Request) -> tuple[Dataset, Split]:
     return dataset, lists
 
 
+def readmit_method(run: RunFolder, request: Request, *, trust: bool) -> None:
+    """Load the method of a run that goes on: the file that is given again, or else the run's own copy.
+
+    Raises:
+        RunError: another method is given, or the same file with another content; or the copy may not run, see
+            `admit_method`.
+    """
+    own, digest = request.own, run.config.method_digest
+    if own and digest:
+        _refuse(run, "method.sha256", digest, own.digest)
+        load_own(own)  # what a user names is the user's own word
+    elif request.method:
+        _refuse(run, "method", run.config.method_name, request.method_name)
+    admit_method(run, trust=trust)
+
+
 def refuse_other_config(run: RunFolder, request: Request) -> None:
     """Refuse values that would make another run of it; the same command with ``--resume`` passes.
 
@@ -46,10 +64,7 @@ def refuse_other_config(run: RunFolder, request: Request) -> None:
         ConfigError: a value that no run can have.
         RunError: a value is not the run's.
     """
-    name = run.config.method_name
-    if request.method:
-        _refuse(run, "method", name, request.method)
-    given = request.given_for(name)
+    given = request.given_for(run.config.method_name)
     layers = [("run", run.config.model_dump()), (request.config or "config", given), ("--set", request.values)]
     now, _ = resolve_config(layers)
     known = flatten(completed(run.config).model_dump(mode="json"))  # fields that came since have their defaults
@@ -126,7 +141,8 @@ def completed(config: Config) -> Config:
         ConfigError: a field that the method does not have, or a value of the wrong kind.
     """
     fields = make_method_config(config).model_dump(mode="json")
-    return config.model_copy(update={"method": {"name": config.method_name, **fields}})
+    named = {key: value for key, value in config.method.items() if key in ("name", "sha256")}
+    return config.model_copy(update={"method": named | fields})
 
 
 def _refuse(run: RunFolder, what: str, known: object, found: object) -> None:

@@ -18,10 +18,11 @@ from semivox.data.recipe import Recipe
 from semivox.data.splitting import Split, write_split
 from semivox.data.stream import Stream
 from semivox.files import if_given, locked_folder, remove_unfinished
-from semivox.methods import method_class, method_module
+from semivox.methods import OwnMethod, load_own, method_class
 from semivox.methods.base import Method
-from semivox.runs.building import make_fabric, make_method, make_method_config
+from semivox.runs.building import make_fabric, make_method, make_method_config, module_of
 from semivox.runs.folder import RunFolder, create_run, open_run, refuse_run
+from semivox.runs.trust import keep_method
 from semivox.training.assembly import Draft, draft_run, refuse_few_unlabelled, resolve_stages
 from semivox.training.loop import Loop, Row
 from semivox.training.opening import opening
@@ -32,6 +33,7 @@ from semivox.training.request import Request
 from semivox.training.resuming import (
     contents,
     notes_on,
+    readmit_method,
     refuse_other_config,
     refuse_other_contents,
     refuse_other_precision,
@@ -61,11 +63,12 @@ def train(
     data: Path | str,
     *,
     output: Path | str,
-    method: str | None = None,
+    method: Path | str | OwnMethod | None = None,
     split: Path | str | Split | None = None,
     config: Path | str | None = None,
     settings: Sequence[str] | Mapping[str, Any] = (),
     resume: bool = False,
+    trust: bool = False,
     seconds: float | None = None,
     unlabelled: Path | str | None = None,
     cache: Path | str | None = None,
@@ -80,12 +83,13 @@ def train(
     Args:
         data: nnU-Net or Medical Decathlon folder.
         output: the run folder to make, or to go on with when `resume` is set.
-        method: name of a method or dotted name of a module; by default mean_teacher, or supervised where nothing is
-            unlabelled.
+        method: name of a method, or the file of one's own (a path, or the dotted name of its module); by default
+            mean_teacher, or supervised where nothing is unlabelled.
         split: lists of cases; by default every label is used and every other scan is unlabelled.
         config: name of a shipped config or path of a TOML file; by default the plan.
         settings: ``key=value`` words, or nested values, that win over the config.
         resume: go on from the last checkpoint of `output`; with none, start.
+        trust: let a run that goes on run its own copy of a method that semivox does not ship.
         seconds: time budget, preparation included; the run stops behind a checkpoint.
         unlabelled: folder of further unlabelled scans.
         cache: folder of prepared arrays.
@@ -96,20 +100,23 @@ def train(
         on_note: called, before that, with a sentence on everything that does not stop a new run and should be known.
 
     Raises:
-        DatasetError, ConfigError, UnknownMethodError, GeometryError, RunError: with what to do.
+        DatasetError, ConfigError, UnknownMethodError, MethodError, GeometryError, RunError: with what to do.
     """
     deadline = math.inf if seconds is None else time.monotonic() + seconds
     output = Path(output)
     request = _request(data, method, split, config, settings, unlabelled, cache, device)
     goes_on = resume and (output / "run.json").exists()
     with together():  # no process makes the run before all have seen that it is not there
-        draft = _reopened(output, request) if goes_on else _drafted(output, request)
+        draft = _reopened(output, request, trust=trust) if goes_on else _drafted(output, request)
     fabric = make_fabric(draft.run.config, device)
-    run = fabric.broadcast(draft.run)  # plans differ where GPUs differ in free memory
-    draft = draft._replace(run=run)
+    # plans differ where GPUs differ in free memory, and a method's file may be edited between two reads
+    run, own = fabric.broadcast((draft.run, draft.own))
+    draft = draft._replace(run=run, own=own)
     speaks = fabric.is_global_zero
     with ExitStack() as held:
         with together():
+            if own:
+                load_own(own)
             stages = resolve_stages(run.config, make_method_config(run.config))
             refuse_few_unlabelled(run.config, stages, draft.lists)
             first = make_method(run.config, run.facts, stage=stages[0].name)  # its config may be refused
@@ -143,9 +150,10 @@ def _drafted(output: Path, request: Request) -> Draft:
     return draft._replace(run=replace(run, facts={**run.facts, **now}))
 
 
-def _reopened(output: Path, request: Request) -> Draft:
+def _reopened(output: Path, request: Request, *, trust: bool) -> Draft:
     """Return a run that goes on, with a note on everything that is no longer as it was."""
     run = open_run(output)
+    readmit_method(run, request, trust=trust)
     refuse_other_config(run, request)
     now = circumstances(run.config, request.device)
     refuse_other_precision(run, now["precision"])
@@ -155,7 +163,7 @@ def _reopened(output: Path, request: Request) -> Draft:
 def prepare(
     data: Path | str,
     *,
-    method: str | None = None,
+    method: Path | str | None = None,
     split: Path | str | Split | None = None,
     config: Path | str | None = None,
     settings: Sequence[str] | Mapping[str, Any] = (),
@@ -214,7 +222,7 @@ def make_stream(
 
 def _request(
     data: Path | str,
-    method: str | None,
+    method: Path | str | OwnMethod | None,
     split: Path | str | Split | None,
     config: Path | str | None,
     settings: Sequence[str] | Mapping[str, Any],
@@ -223,6 +231,7 @@ def _request(
     device: str = "auto",
 ) -> Request:
     name = None if config is None else str(config)
+    method = str(method) if isinstance(method, Path) else method
     return Request(Path(data), method, split, name, settings, if_given(unlabelled), if_given(cache), device)
 
 
@@ -233,7 +242,7 @@ def _say(notes: Sequence[str], on_note: Callable[[str], None] | None) -> None:
 
 
 def _needs(config: Config) -> frozenset[str]:
-    return method_class(method_module(config.method_name)).needs
+    return method_class(module_of(config)).needs
 
 
 def _prepared(
@@ -259,6 +268,8 @@ def _written(draft: Draft, cases: Mapping[str, PreparedCase]) -> RunFolder:
     """Return the run, which is on disk from now on."""
     run = draft.run
     write_split(draft.lists, run.split_file)
+    if draft.own:
+        keep_method(run.path, draft.own)
     facts = {**run.facts, **contents(cases)}
     return create_run(run.path, config=run.config, sources=run.facts["sources"], facts=facts)
 
