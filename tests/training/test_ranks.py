@@ -18,7 +18,10 @@ RUNS = {
     "simcvd": {"fields": {"head_sizes": [8, 4]}, "settings": {"steps": 3}},
     "pixel_contrast": {"fields": {"framework": "moco", "count": 8, "queue": 12}, "settings": {"steps": 3}},
     # Two stages, and banks of fewer rows than both processes make in a step.
-    "arco": {"fields": {"anchors": 8, "bank": 12, "memory": 6, "neighbours": 2, "latent": 8}, "settings": {"steps": 3}},
+    "arco": {
+        "fields": {"anchors": 8, "bank": 12, "memory": 6, "neighbours": 2, "latent": 8},
+        "settings": {"stages": {"pretrain": {"steps": 3}, "finetune": {"steps": 3}}},
+    },
 }
 
 
