@@ -54,3 +54,20 @@ def test_unknown_nets_and_options_name_the_nearest_and_missing_ones_are_listed()
 def test_a_net_that_returns_a_list_is_refused():
     with pytest.raises(ConfigError, match="returned a list"):
         make_net("BasicUNetPlusPlus")()(torch.zeros(1, 1, 32, 32))
+
+
+@pytest.mark.parametrize(("name", "options", "told"), [
+    ("SegResNet", {"out_channels": 5}, r"gives \(2, 5, 32, 32\) for .* expected logits \(2, 3, 32, 32\)"),
+    ("BasicUNetPlusPlus", {}, "gives a list for a patch of 32x32, expected logits"),
+    ("UNet", {"in_channels": 2}, "fails on a patch of 32x32: .*take another patch or net options"),
+])  # fmt: skip
+def test_a_net_that_does_not_fit_is_refused_when_it_is_made(name, options, told):
+    with pytest.raises(ConfigError, match=told) as stopped:
+        make_net(name, options=options, patch=(32, 32))()
+    assert "\n" not in str(stopped.value)
+
+
+@pytest.mark.parametrize("name", MONAI)
+def test_a_trial_on_the_patch_changes_no_weight_and_no_statistics(name):
+    tried, plain = make_net(name, patch=(32, 32))(), make_net(name)()
+    assert all(torch.equal(a, b) for a, b in zip(tried.state_dict().values(), plain.state_dict().values(), strict=True))

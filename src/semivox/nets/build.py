@@ -102,7 +102,10 @@ class MakeNet:
         layout = self._layout(decoders, deep)
         with self.seeded(name), torch.device("cpu"):
             if self._monai_name:
-                return MonaiNet(self._monai_name, layout, dict(self.options or {}))
+                foreign = MonaiNet(self._monai_name, layout, dict(self.options or {}))
+                if self.patch is not None:
+                    foreign.check_fit(self.patch)
+                return foreign
             if self._picture_name:
                 return PictureNet(self._picture_name, layout, dict(self.options or {}))
             net = OWN[self.name](layout)

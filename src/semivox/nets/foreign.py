@@ -1,9 +1,11 @@
 """MONAI's nets behind our interface: logits only, for the methods that read no features."""
 
+import copy
 import inspect
 import warnings
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from semivox.errors import ConfigError, UnknownMethodError, nearest
@@ -30,6 +32,36 @@ class MonaiNet(Net):
             f"net 'monai:{self.name}' returned a {type(logits).__name__}, expected one tensor of logits: "
             "turn its further outputs off by net options"
         )
+
+    def check_fit(self, patch: tuple[int, ...]) -> None:
+        """Refuse a net that does not give logits of every class in every voxel of a patch; weights and statistics stay.
+
+        Raises:
+            ConfigError: it fails on the patch, or gives another shape.
+        """
+        expected = (2, self.classes, *patch)
+        try:
+            found = self._tried(expected, "meta")  # shapes alone, in no time
+        except Exception:
+            try:
+                found = self._tried(expected, "cpu")  # some nets need numbers
+            except Exception as error:
+                raise ConfigError(
+                    f"net 'monai:{self.name}' fails on a patch of {'x'.join(map(str, patch))}: "
+                    f"{(str(error) or type(error).__name__).splitlines()[0]}; take another patch or net options"
+                ) from error
+        shape = tuple(found.shape) if isinstance(found, Tensor) else f"a {type(found).__name__}"
+        if shape != expected:
+            raise ConfigError(
+                f"net 'monai:{self.name}' gives {shape} for a patch of {'x'.join(map(str, patch))}, expected logits "
+                f"{expected} (batch, classes, patch): change net options"
+            )
+
+    def _tried(self, size: tuple[int, ...], device: str) -> Any:
+        """Return what a copy of the net gives for an image of this size."""
+        with torch.no_grad():
+            image = torch.zeros(size[0], self.channels, *size[2:], device=device)
+            return copy.deepcopy(self.inner).to(device)(image)
 
     def encode(self, image: Tensor) -> Features:
         """Refuse: MONAI's nets give logits alone."""
@@ -90,6 +122,6 @@ def _monai_net(name: str, layout: Layout, options: dict[str, Any]) -> nn.Module:
         raise ConfigError(f"net 'monai:{name}' also needs the options {', '.join(missing)}: set them as net options")
     try:
         made: nn.Module = net(**arguments)
-    except (AssertionError, NotImplementedError, TypeError, ValueError) as error:
+    except Exception as error:
         raise ConfigError(f"MONAI refused to make net 'monai:{name}' with {arguments}: {error}") from error
     return made
