@@ -29,10 +29,9 @@ from semivox.types import Progress, Stage, seed_from
 BATCHES = 10
 
 
-def train_to_middle(run: RunFolder, data: Path, output: Path) -> Path:
-    """Train anew with the config of `run` until half of its steps are done; return the checkpoint."""
-    middle = run.config.steps // 2
-    Loop._must_stop = lambda self, progress: progress.step + 1 == middle  # type: ignore[method-assign]
+def train_until(run: RunFolder, data: Path, output: Path, total_step: int) -> Path:
+    """Train anew with the config of `run` until so many steps of all stages are done; return the checkpoint."""
+    Loop._must_stop = lambda self, progress: progress.total_step + 1 == total_step  # type: ignore[method-assign]
     train(data, output=output, split=run.split_file, config=str(run.path / "config.toml"), device="cpu")
     found = sorted((output / "checkpoints").glob("step_*.pt"))
     return found[-1]
@@ -65,7 +64,8 @@ def main() -> None:
     run = open_run(options.run)
     stage = resolve_stages(run.config, make_method_config(run.config))[0]
     with tempfile.TemporaryDirectory() as folder:
-        state = read_checkpoint(train_to_middle(run, options.data, Path(folder) / "run"))
+        middle = train_until(run, options.data, Path(folder) / "run", run.config.steps // 2)
+        state = read_checkpoint(middle)
     method = make_method(run.config, run.facts)
     method.load_state_dict(state["method"])
     found = norms(method.train(), stage, run, options.data, state["step"])

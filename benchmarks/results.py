@@ -37,7 +37,10 @@ from semivox.scoring.scores import read_scores
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-KEPT = ("method", "group", "seed", "split", "patients", "weights", "options", "versions")
+KEPT = (
+    "method", "group", "seed", "split", "patients", "weights", "options", "versions", "config", "step", "steps",
+    "finished",
+)  # fmt: skip
 TABLES = {
     "steps.csv": "The time of a step, methods interleaved in one run (`python benchmarks/speed/steps.py -o "
     "benchmarks/results/steps.csv`); `supervised` takes 4 labelled crops, the others 2 and 2:",

@@ -100,6 +100,34 @@ def refuse_irregular(path: Path) -> None:
         raise RunError(f"cannot write {path}: found {kind}, expected a regular file or none; name another output")
 
 
+def refuse_no_folder(path: Path) -> None:
+    """Refuse a folder for results that is a link, or that is there and no folder.
+
+    Raises:
+        RunError: it is.
+    """
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        kind = "a link" if path.is_symlink() else "a file" if path.is_file() else "a device or a pipe"
+        raise RunError(f"cannot write into {path}: found {kind}, expected a folder or none; name another with -o")
+
+
+def append_line(path: Path, line: str, *, then: str = "try again") -> None:
+    """Add a line to a file, which is never a link to another.
+
+    Raises:
+        RunError: it is a link, or cannot be written; `then` says what to do once the disk is free.
+    """
+
+    def opened(name: str, flags: int) -> int:
+        return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+    try:
+        with open(path, "a", encoding="utf-8", opener=opened) as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise unwritable(path, error, then=then) from error
+
+
 def remove_unfinished(folder: Path, *, of: str = "", age: float = DAY) -> None:
     """Remove what killed processes left half-written in a folder, once no living process can own it.
 
@@ -127,6 +155,7 @@ def locked_folder(folder: Path, *, doing: str) -> Iterator[None]:
     Raises:
         RunError: another process holds it, or it cannot be written.
     """
+    refuse_no_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         refuse_irregular(folder / "lock")

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from semivox.benchmarking import bench as bench_file
 from semivox.benchmarking.bench import bench, find_data
 from semivox.benchmarking.protocols import jobs_of, read_protocol
-from semivox.errors import ConfigError, DatasetError, TimeUpError, UnknownMethodError
+from semivox.errors import ConfigError, DatasetError, RunError, TimeUpError, UnknownMethodError
 from toys import write_toy_dataset
 
 CONFIG = """
@@ -192,3 +193,24 @@ def test_a_spent_budget_stops_behind_a_checkpoint_and_the_same_call_goes_on(prot
     assert stopped.value.exit_code == 3
     assert len(list(tmp_path.rglob("step_*.pt"))) == 1
     assert [report.name for report in run(protocol)] == ["report.html"]
+
+
+def test_a_method_of_ones_own_runs_only_with_trust_and_from_the_copies_once_its_file_is_gone(
+    protocol, tmp_path, monkeypatch
+):
+    for name in [name for name in sys.modules if name.startswith("semivox_own")]:
+        monkeypatch.delitem(sys.modules, name)
+    own = tmp_path / "mine" / "own_method.py"
+    own.parent.mkdir()
+    own.write_text((Path(__file__).parents[2] / "examples" / "own_method.py").read_text() + "# in a protocol\n")
+    rows = f'method = "{own}"\nlabel = "mine"\nlabelled = 2\n'
+    changed(protocol, 'method = "mean_teacher"\nlabelled = 2\nset = { "method.weight" = 0.5 }\n', rows)
+    words = {"output": tmp_path / "out", "device": "cpu", "cache": tmp_path / "cache"}
+    with pytest.raises(RunError, match=rf"would run the program {own} \(SHA-256 \w+\).*give --trust"):
+        bench(protocol, **words)
+    assert not list(tmp_path.glob("out/*/run"))
+    bench(protocol, trust=True, **words)
+    (copy,) = tmp_path.glob("out/mine-2-seed0/run/method.py")
+    assert copy.read_bytes() == own.read_bytes()
+    own.unlink()
+    assert bench(protocol, trust=True, **words)

@@ -159,11 +159,23 @@ def test_a_run_that_cannot_be_created_is_no_run(fail, disk_error, tmp_path, monk
         create_run(tmp_path / "file" / "run", config=Config(), sources={}, facts={})
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
-def test_a_log_on_a_full_disk_is_a_clear_error(run):
-    run.log_file.symlink_to("/dev/full")
-    with pytest.raises(RunError, match=r"cannot write .*log.jsonl: .*No space left"):
+def test_a_log_that_may_not_grow_is_a_clear_error(run):
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(RunError, match=r"cannot write .*log.jsonl: .*File too large.* go on with --resume"):
+            run.append_log({"total_step": 0})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_log_that_is_a_link_is_not_followed(run, tmp_path):
+    (tmp_path / "elsewhere").write_text("kept")
+    run.log_file.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match=r"cannot write .*log.jsonl"):
         run.append_log({"total_step": 0})
+    assert (tmp_path / "elsewhere").read_text() == "kept"
 
 
 def test_the_log_loses_what_was_cut_short_and_what_will_be_done_again(run):

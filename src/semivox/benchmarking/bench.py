@@ -18,7 +18,7 @@ from semivox.config.toml import flatten
 from semivox.data.dataset import Dataset, read_dataset
 from semivox.data.splitting import Split
 from semivox.errors import ConfigError, TimeUpError
-from semivox.files import read_object, write_atomic
+from semivox.files import read_object, refuse_no_folder, write_atomic
 from semivox.methods import OwnMethod
 from semivox.prediction.files import predict
 from semivox.reporting.report import write_report
@@ -67,6 +67,7 @@ def bench(
     output = Path(output) if output else Path("runs") / Path(protocol_file).stem
     data = find_data(protocol.data)
     dataset = read_dataset(data)
+    refuse_no_folder(output)
     jobs = jobs_of(protocol, output)
     own = load_own_methods(jobs, trust=trust)
     for job in jobs:  # every row, before the first hour of work

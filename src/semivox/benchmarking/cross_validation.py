@@ -23,7 +23,7 @@ from semivox.data.dataset import Dataset, read_dataset
 from semivox.data.folds import fold_splits, parts_of, with_hashes
 from semivox.data.splitting import Split, training_split, write_split
 from semivox.errors import DatasetError, RunError
-from semivox.files import if_given, read_object, whole_file, write_atomic
+from semivox.files import if_given, read_object, refuse_no_folder, whole_file, write_atomic
 from semivox.methods import OwnMethod, own_method
 from semivox.prediction.files import predict
 from semivox.runs.folder import refuse_run
@@ -112,6 +112,7 @@ def cross_validate(
         DatasetError, ConfigError, UnknownMethodError, GeometryError, RunError: with what to do.
     """
     data, output = Path(data), Path(output)
+    refuse_no_folder(output)
     unlabelled = _folder_given(unlabelled, output, resume=resume)
     dataset = read_dataset(data, unlabelled=unlabelled)
     whole = training_split(dataset, _split_given(split, output, resume=resume))

@@ -16,7 +16,7 @@ from semivox.data.volume import (
     write_mask,
 )
 from semivox.errors import ConfigError, DatasetError
-from semivox.files import listed
+from semivox.files import listed, refuse_no_folder
 from semivox.prediction.colours import write_colour_tables
 from semivox.prediction.exposure import exposure_of, warning
 from semivox.prediction.failures import Failures
@@ -71,11 +71,13 @@ def predict(
 
     Raises:
         PredictionError: some scans failed; it has the masks of the others.
-        RunError: a run cannot be used, the disk cannot be written, or the GPU has too little memory.
+        RunError: a run cannot be used, `output` is a link or no folder, the disk cannot be written, or the GPU has too
+            little memory.
         ConfigError: `output` holds masks of other weights, options or programs, or the scans themselves.
         DatasetError: there is no scan, or none that the run can take; nothing is written then.
     """
     output, failures = Path(output), Failures(on_note)
+    refuse_no_folder(output)
     predictor = Predictor(runs, device=device, trust=trust)
     asked = _scans([p.run for p in predictor.members], listed(scans), held_out=held_out)
     found = _takable(asked, predictor, failures)

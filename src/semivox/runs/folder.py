@@ -21,7 +21,7 @@ from typing import Any
 
 from semivox.config.keys import Config, config_text, resolve_config
 from semivox.errors import RunError, SemivoxError
-from semivox.files import remove_unfinished, unwritable, write_atomic
+from semivox.files import append_line, refuse_no_folder, remove_unfinished, unwritable, write_atomic
 from semivox.runs.facts import read_facts
 
 KEPT = 2
@@ -84,11 +84,7 @@ class RunFolder:
 
     def append_log(self, row: Mapping[str, Any]) -> None:
         """Add a row to the log."""
-        try:
-            with self.log_file.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-        except OSError as error:
-            raise unwritable(self.log_file, error, then=GO_ON) from error
+        append_line(self.log_file, json.dumps(row), then=GO_ON)
 
     def cut_log(self, total_step: int) -> None:
         """Drop the rows of steps that a resumed run will take again."""
@@ -138,8 +134,9 @@ def refuse_run(path: Path) -> None:
     """Refuse a folder in which a run lies already.
 
     Raises:
-        RunError: it does, or checkpoints of one do, which a new run would go on from, or folds.
+        RunError: it does, or checkpoints of one do, which a new run would go on from, or folds; or it is no folder.
     """
+    refuse_no_folder(path)
     if (path / "run.json").exists():
         raise RunError(f"{path} holds a run already: continue it with --resume, or name another folder with -o")
     if any((path / "checkpoints").glob("*.pt")):

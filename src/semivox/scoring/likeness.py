@@ -93,15 +93,19 @@ def _facts(run: Scores, *, methods: bool) -> tuple[dict[str, Any], ...]:
     noted = run.prediction
     split = {"split": run.split[:8]} if run.split else {}
     steps: dict[str, Any] = {}
-    if isinstance(noted.get("steps"), list):
-        steps = {"steps": sorted({*noted["steps"]}), "runs averaged": len(noted["steps"])}
-        taken = noted.get("step")
-        steps["steps taken"] = sorted({*taken}) if isinstance(taken, list) and taken != noted["steps"] else "all"
+    if asked := _numbers(noted.get("steps")):
+        taken = _numbers(noted.get("step"))
+        steps = {"steps": sorted({*asked}), "runs averaged": len(asked)}
+        steps["steps taken"] = sorted({*taken}) if taken and taken != asked else "all"
     config, options = _table(noted.get("config")), _table(noted.get("options"))
     keys = {key: value for key, value in flatten(config).items() if key.split(".")[0] not in OWN}
     if methods:
         keys |= flatten({"method": _table(config.get("method"))})
     return split, steps, keys, {f"predict's {key}": value for key, value in options.items()}
+
+
+def _numbers(value: object) -> list[int]:
+    return value if isinstance(value, list) and all(isinstance(number, int) for number in value) else []
 
 
 def _table(value: object) -> Mapping[str, Any]:
