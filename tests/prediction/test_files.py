@@ -276,9 +276,9 @@ def test_a_step_size_of_zero_is_refused(run, scans, tmp_path):
 
 
 def test_an_output_that_is_no_folder_is_refused(run, scans):
-    with pytest.raises(RunError, match="cannot write into .*found a file, expected a folder"):
+    with pytest.raises(RunError, match=r"cannot write into .*found a file, expected a folder"):
         predict([run], [scans], output=scans / "a_0000.nii.gz")
-    with pytest.raises(RunError, match="cannot use .* for masks .*name another folder with -o"):
+    with pytest.raises(RunError, match=r"cannot use .* for masks .*name another folder with -o"):
         predict([run], [scans], output=scans / "a_0000.nii.gz" / "masks")
 
 

@@ -9,8 +9,7 @@ Differs from the paper:
   masks, which are always on, the teacher's too. The maps of Eq. 2 come from the noisy forward that Eq. 5 needs anyway;
   `noise = 0` gives the paper's views by dropout alone (`simcvd-la2018-dropout`).
   Slices. The paper adds each map to the crop before slices are told apart; both views then share the crop, which solves
-  the contrast: with another volume's map the loss is the same. Here maps alone are compared; `slices = "paper"` adds
-  them to the clean crop.
+  the contrast: with another volume's map the loss is the same. `slices = "maps"` compares maps alone.
   Maps. The paper computes distances on the crop; here they are measured in mm once per volume, so a boundary just
   outside the crop counts, and are divided by the crop's maxima.
   Classes. One signed distance map and one contrast for each foreground class, by shared heads, averaged. Several image
@@ -97,9 +96,10 @@ class Config(MethodConfig):
     """the map of a crop without foreground: 0, as in published recipes, or 1, as the sign convention asks for."""
     consistency_sdm: bool = True
     """whether the consistency compares signed distance maps too."""
-    slices: Literal["maps", "paper"] = "maps"
-    """what the contrast of slices reads: the maps alone, or the maps on the clean crop as in the paper, where the crop,
-    the same in both views, tells every slice from the others and the maps learn nothing."""
+    slices: Literal["paper", "maps"] = "paper"
+    """what the contrast of slices reads: the maps on the clean crop, as in the paper, where the crop, the same in both
+    views, tells every slice from the others and the maps learn little; or the maps alone, whose contrast has many times
+    the gradient: lower `weight_contrast` with it."""
     alpha_dropout: float = Field(0.1, ge=0, lt=1)
     """probability of the heads' AlphaDropout; the paper tries 0 to .5."""
     pool: int | None = Field(None, ge=1)
