@@ -290,3 +290,31 @@ def test_a_run_trained_in_half_precision_predicts_on_a_cpu(scans, tmp_path):
 def test_an_unknown_device_is_refused(run, scans, tmp_path):
     with pytest.raises(ConfigError, match="cuda:0"):
         predict([run], [scans], output=tmp_path / "masks", device="cuda:0")
+
+
+def test_the_mask_of_another_scan_of_that_name_is_refused_and_replaced_only_when_asked(run, scans, tmp_path):
+    elsewhere = shutil.copytree(scans, tmp_path / "elsewhere")
+    predict([run], [scans], output=tmp_path / "masks", device="cpu")
+    with pytest.raises(ConfigError, match=r"a.nii.gz is the mask of .*found another scan of that name: .*--overwrite"):
+        predict([run], [elsewhere], output=tmp_path / "masks", device="cpu")
+    predict([run], [elsewhere], output=tmp_path / "masks", device="cpu", overwrite=True)
+    record = json.loads((tmp_path / "masks" / "prediction.json").read_text())
+    assert str(elsewhere.resolve()) in record["images"]["a"][0]
+
+
+def test_maps_of_other_weights_do_not_outlive_masks_that_are_overwritten(run, scans, tmp_path):
+    words = {"output": tmp_path / "masks", "device": "cpu"}
+    predict([run], [scans], probabilities=True, uncertainty=True, **words)
+    assert (tmp_path / "masks" / "a_probabilities.nii.gz").exists()
+    predict([run], [scans], overwrite=True, **words)
+    assert not list((tmp_path / "masks").glob("a_*.nii.gz"))
+
+
+def test_masks_of_another_way_to_predict_are_not_mixed(run, scans, tmp_path):
+    words = {"output": tmp_path / "masks", "device": "cpu"}
+    predict([run], [scans], **words)
+    text = (run / "config.toml").read_text()
+    assert "largest_component = false" in text
+    (run / "config.toml").write_text(text.replace("largest_component = false", "largest_component = true"))
+    with pytest.raises(ConfigError, match="other weights or options"):
+        predict([run], [scans], **words)

@@ -30,8 +30,6 @@ def trained() -> tuple[dict, dict]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda w: w.pop("0.bias"), "it lacks '0.bias'"),
-        (lambda w: w.update(odd=torch.ones(2)), "it has, but the method of its config lacks, 'odd'"),
         (lambda w: w.update({"0.bias": torch.ones(3)}), "as float32 of shape (3,), expected float32 of shape (2,)"),
         (lambda w: w.update({"0.bias": torch.ones(2, dtype=torch.int64)}), "'0.bias' as int64"),
         (lambda w: w.update({"0.bias": torch.tensor([1.0, torch.nan])}), "numbers in '0.bias' that are not finite"),
@@ -43,6 +41,31 @@ def test_weights_that_are_not_the_methods_are_named(change, message):
     change(state["method"])
     with pytest.raises(RunError, match=rf"checkpoint step_7.pt is damaged: .*{re.escape(message)}.*; delete it"):
         load_method(make()[0], state, PATH)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.pop("0.bias"), "it lacks '0.bias'"),
+        (lambda w: w.update(odd=torch.ones(2)), "it has, but the method of its config lacks, 'odd'"),
+    ],
+)
+def test_weights_of_another_version_are_not_told_to_be_deleted(change, message):
+    state, _ = trained()
+    change(state["method"])
+    with pytest.raises(RunError, match=f"damaged, or of another version of its method: {message}; take the semivox"):
+        load_method(make()[0], state, PATH)
+
+
+def test_an_optimiser_that_keeps_rows_and_columns_goes_on():
+    net, optimizer = make(torch.optim.Adafactor)
+    net(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    saved = copy.deepcopy(optimizer.state_dict())
+    load_optimizers([make(torch.optim.Adafactor)[1]], [saved], PATH)
+    saved["state"][0]["row_var"][0] = torch.nan
+    with pytest.raises(RunError, match="damaged"):
+        load_optimizers([make(torch.optim.Adafactor)[1]], [saved], PATH)
 
 
 @pytest.mark.parametrize("found", [None, 3, [], {"x": 1}])

@@ -139,8 +139,8 @@ def cross_validate(
         finally:
             if (run / "run.json").exists():  # not before: a mistake in the words leaves nothing behind
                 _write_record(output, whole, folds, unlabelled)
-        if not outcome.finished:
-            return FoldsOutcome(**vars(outcome) | {"run": output})
+        if not outcome.finished or (outcome.interrupted and number + 1 < folds):
+            return FoldsOutcome(**vars(outcome) | {"run": output, "finished": False})
     speaks = outcome.rank == 0  # under torchrun, one process speaks for all
     rows = _score(output, dataset, splits, whole, device=device, on_case=on_case) if speaks else []
     return FoldsOutcome(**vars(outcome) | {"run": output}, rows=rows)

@@ -85,7 +85,7 @@ def train(
     if folds and outcome.finished:
         print(outcome.describe())
     print(outcome.scores if folds and outcome.finished else outcome.run)
-    if outcome.interrupted:
+    if outcome.interrupted and not outcome.finished:
         return 130
     if not outcome.finished:
         raise TimeUpError(f"the time is up: the same command with --resume goes on with {outcome.run}")

@@ -78,10 +78,11 @@ class AveragedMatch(Method):
         shown = {}
         if view.image_u is not None and view.valid_u is not None:
             image, q, sure = self._mixed(view, view.image_u, view.valid_u, progress)
-            weight = self.config.weight * min(progress.fraction / RAMP, 1)
-            losses["match"] = weight * dice_ce(self.student(image), q, sure)
+            ramp = min(progress.fraction / RAMP, 1.0)
+            losses["match"] = ramp * self.config.weight * dice_ce(self.student(image), q, sure)
             if progress.logged:
                 shown["sure"] = sure.float().mean()
+                shown |= {"match_ramp": torch.tensor(ramp)} if ramp else {}
         return Terms(losses, shown)
 
     @torch.no_grad()

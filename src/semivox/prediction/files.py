@@ -22,7 +22,7 @@ from semivox.prediction.exposure import exposure_of, warning
 from semivox.prediction.failures import Failures
 from semivox.prediction.maps import entropy, largest_components
 from semivox.prediction.predictor import Options, Predictor
-from semivox.prediction.record import drop_from_record, make_record, note_training, write_record
+from semivox.prediction.record import MAPS, drop_from_record, make_record, note_training, write_record
 from semivox.runs.folder import RunFolder
 
 __all__ = ["Options", "Predictor", "entropy", "largest_components", "predict"]
@@ -87,7 +87,7 @@ def predict(
     for p in predictor.members:
         if not p.finished:
             on_note(f"{p.run.path} is not at its end: its weights are those of {p.step} of {p.steps} steps")
-    kinds = [kind for kind, wanted in (("probabilities", probabilities), ("uncertainty", uncertainty)) if wanted]
+    kinds = [kind for kind, wanted in zip(MAPS, (probabilities, uncertainty), strict=True) if wanted]
     done: list[str] = []
     exposure = exposure_of(p.run for p in predictor.members)
     seen: dict[str, str] = {}

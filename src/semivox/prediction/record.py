@@ -13,6 +13,8 @@ from semivox.prediction.exposure import exposure_of
 from semivox.prediction.predictor import Options, Predictor
 
 NAME = "prediction.json"
+MAPS = ("probabilities", "uncertainty")
+"""What may lie beside a mask, as CASE_KIND.nii.gz."""
 
 
 def make_record(
@@ -45,11 +47,11 @@ def make_record(
 def write_record(targets: Mapping[str, Path], output: Path, record: dict[str, Any], *, overwrite: bool) -> None:
     """Write prediction.json; what it said of further masks of the same weights and options is kept.
 
-    With `overwrite`, the masks that will be made anew go first: one that a stop or a failure left behind would stand
-    under weights that did not make it.
+    With `overwrite`, the masks that will be made anew and their maps go first: what a stop or a failure left behind
+    would stand under weights that did not make it.
 
     Raises:
-        ConfigError: masks of other weights or options would stay beside the new ones, under one record.
+        ConfigError: masks of other weights, options or scans would stay beside the new ones, under one record.
         RunError: the record that is there cannot be read, or the folder cannot be written.
     """
     file = output / NAME
@@ -61,7 +63,14 @@ def write_record(targets: Mapping[str, Path], output: Path, record: dict[str, An
             f"{foreign[0]} was not made by `semivox predict`, or {file.name} was lost: name another folder with -o, or "
             "replace it with --overwrite"
         )
-    if any(before.get(key, record[key]) != record[key] for key in ("weights", "options")):
+    for case, path in targets.items():
+        known = before["images"].get(case, record["images"][case])
+        if known != record["images"][case] and path.exists() and not overwrite:
+            raise ConfigError(
+                f"{path} is the mask of {known}, found another scan of that name: name another folder with -o, or "
+                "replace it with --overwrite"
+            )
+    if _made_by(before, record) != _made_by(record, record):
         if not overwrite or images.keys() != record["images"].keys():
             raise ConfigError(
                 f"{output} holds masks of other weights or options: name another folder with -o, or make the same "
@@ -73,8 +82,21 @@ def write_record(targets: Mapping[str, Path], output: Path, record: dict[str, An
     seen |= {case: kind for case, kind in before.get("trained_on", {}).items() if case in images}
     _write(record | {"images": images, "trained_on": seen}, file)
     if overwrite:
-        for path in targets.values():
+        maps = [output / f"{case}_{kind}.nii.gz" for case in targets for kind in MAPS if f"{case}_{kind}" not in images]
+        for path in (*targets.values(), *maps):
             path.unlink(missing_ok=True)
+
+
+def _made_by(record: Mapping[str, Any], otherwise: Mapping[str, Any]) -> list[Any]:
+    """Return what decides about a mask's voxels: weights, options, and how the run's config predicts.
+
+    What a record of before does not say is taken from `otherwise`.
+    """
+    config = record.get("config", otherwise["config"])
+    windows = config.get("predict") if isinstance(config, dict) else None
+    if isinstance(windows, dict):
+        windows = {key: value for key, value in windows.items() if key != "batch"}
+    return [record.get("weights", otherwise["weights"]), record.get("options", otherwise["options"]), windows]
 
 
 def note_training(case: str, kind: str, output: Path) -> None:

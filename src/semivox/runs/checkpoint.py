@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import Optimizer
+from torch.optim import SGD, Adam, Optimizer
 
 from semivox.errors import RunError
 
@@ -36,7 +36,10 @@ def load_method(method: nn.Module, state: Mapping[str, Any], path: Path) -> None
     for name in [*expected, *found]:
         if name not in found or name not in expected:
             lacks = "lacks" if name not in found else "has, but the method of its config lacks,"
-            raise _damaged(path, f"it {lacks} '{name}'")
+            raise RunError(
+                f"checkpoint {path} is damaged, or of another version of its method: it {lacks} '{name}'; take the "
+                "semivox that run.json names, or resume from the checkpoint before"
+            )
         if torch.is_tensor(expected[name]):
             _check_tensor(found[name], expected[name], f"'{name}'", path)
     method.load_state_dict(found)
@@ -71,7 +74,9 @@ def load_optimizers(optimizers: Sequence[Optimizer], saved: Any, path: Path) -> 
         fresh = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
         try:
             optimizer.load_state_dict(one)
-            whole = _is_of_one_kind(_kept(optimizer))
+            kept = _kept(optimizer)
+            # What others keep (Adafactor: rows and columns of a weight) is theirs to know.
+            whole = _is_of_one_kind(kept) if isinstance(optimizer, SGD | Adam) else all(map(_is_whole, kept))
         except Exception as error:
             raise _damaged(path, f"its optimiser cannot be read ({error})") from None
         if not whole:
@@ -86,6 +91,13 @@ def _kept(optimizer: Optimizer) -> list[tuple[torch.Tensor, Mapping[str, Any]]]:
     """Return (weight, what is kept of it) for every weight that has learned."""
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     return [(weight, kept) for weight in weights if (kept := optimizer.state.get(weight, {})) != {}]
+
+
+def _is_whole(kept: tuple[torch.Tensor, Mapping[str, Any]]) -> bool:
+    """Return whether all that is kept of a weight is finite."""
+    values = kept[1].values() if isinstance(kept[1], Mapping) else [None]
+    return all(torch.isfinite(value).all() if torch.is_tensor(value) else value is None or _is_finite(value)
+               for value in values)  # fmt: skip
 
 
 def _is_of_one_kind(kept: Sequence[tuple[torch.Tensor, Mapping[str, Any]]]) -> bool:

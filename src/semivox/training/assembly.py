@@ -111,7 +111,7 @@ def resolve_stages(config: Config, method_config: MethodConfig) -> tuple[Stage, 
         raise ConfigError(f"key 'stages.{min(unknown)}': {config.method_name} has the stages {names}")
 
     ends = [round(config.steps * sum(stage.share or 0 for stage in stages[: i + 1])) for i in range(len(stages))]
-    shares = {stage.name: end - start for stage, start, end in zip(stages, [0, *ends], ends, strict=False)}
+    shares = {stage.name: max(1, end - start) for stage, start, end in zip(stages, [0, *ends], ends, strict=False)}
 
     def number(key: str, stage: Stage) -> int:
         own = getattr(config.stages.get(stage.name, StageConfig()), key)
@@ -186,7 +186,8 @@ def _unasked(named: str | None, lists: Split) -> list[str]:
 
 def _refuse_unknown_tables(given: Mapping[str, Any], name: str) -> None:
     """Refuse a table for a method that does not exist, which would be passed over silently; none of them is run."""
-    for known in given.get("methods", {}):
+    tables = given.get("methods", {})
+    for known in tables if isinstance(tables, Mapping) else ():  # another kind is refused where it is read
         if known != name:
             own_method(known)
 
@@ -195,7 +196,10 @@ def _named(values: Mapping[str, Any]) -> str | None:
     method = values.get("method", {})
     if not isinstance(method, Mapping):
         raise ConfigError(f"key 'method' is a table of the method's fields, found {method!r}: set method.name")
-    return method.get("name")
+    name = method.get("name")
+    if not isinstance(name, str | None):
+        raise ConfigError(f"key 'method.name' is the name of a method, found {name!r}: see `semivox methods`")
+    return name
 
 
 def _memory_warnings(config: Config, dataset: Dataset, place: Device) -> list[str]:

@@ -129,9 +129,14 @@ def notes_on(run: RunFolder) -> tuple[str, ...]:
     """Return what a run of before does not say, and so cannot be compared."""
     unsaid = {"scans": "scans", "labels": "labels", "precision": "precision and device"}
     lacking = [what for key, what in unsaid.items() if key not in run.facts]
-    if not lacking:
-        return ()
-    return (f"{run.path} does not say with which {' and '.join(lacking)} it was started: no change is noticed",)
+    notes = []
+    if lacking:
+        notes += [f"{run.path} does not say with which {' and '.join(lacking)} it was started: no change is noticed"]
+    fields = {key: value for key, value in completed(run.config).method.items() if value is not None}
+    if new := sorted(fields.keys() - run.config.method.keys()):
+        values = ", ".join(f"method.{key} = {fields[key]}" for key in new)
+        notes += [f"{run.path} was started before its method had these fields, and goes on with {values}"]
+    return tuple(notes)
 
 
 def completed(config: Config) -> Config:
