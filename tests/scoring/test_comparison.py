@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -111,10 +112,11 @@ def test_the_verdict_knows_which_way_a_score_is_better(metric, shift, verdict, t
     ((0,), (0,), 1, "seen once"),
     ((0, 1, 2), (0, 1), 2, "seen once"),
     ((0, 1, 2), (1, 2, 3), 2, "seen once"),  # the seeds that both have alone are compared
-    ((0, 1, 2), (3, 4, 5), 3, "better"),
+    ((0, 1, 2), (3, 4, 5), 1, "seen once"),  # three seeds each, and none that both were trained with
     ((0, 1, 2), (7,), 1, "seen once"),
     ((0, 0, 0), (0, 0, 0), 1, "seen once"),
     ((None, None, None), (None, None, None), 1, "seen once"),
+    ((0, 1, 2), (None, 3, 4), 3, "better"),  # as told by tables of other programs
 ])  # fmt: skip
 def test_a_difference_that_fewer_than_three_seeds_show_was_seen_once(mine, theirs, seeds, verdict, tmp_path):
     found = compare(shifted(VALUES, 0.1, tmp_path, seeds=mine), shifted(VALUES, 0, tmp_path, seeds=theirs), "dice")
@@ -150,3 +152,16 @@ def test_a_family_is_corrected_together_and_skips_groups_without_the_metric(tmp_
     found = compare_all([(up, control), (same, control), (other, control)], "dice")
     assert [c.group for c in found] == ["up", "same"]
     np.testing.assert_allclose([c.p_holm for c in found], [4 / 2**6, 1.0])
+
+
+def test_two_definitions_of_hd95_are_compared_with_no_verdict_and_all_else_is(tmp_path):
+    pooled, other = (shifted(VALUES, by, tmp_path, metric="hd95_mm") for by in (0, 0.1))
+    told = [replace(g, runs=tuple(replace(run, info=run.info | {"hd95": how}) for run in g.runs))
+            for g, how in ((pooled, "pooled"), (other, "max"))]  # fmt: skip
+    found = compare(told[1], told[0], "hd95_mm")
+    assert (found.verdict, found.confounders) == ("not comparable", ("definition of HD95 max against pooled",))
+    assert compare(told[1], pooled, "hd95_mm").verdict == "worse", "what is unknown is no difference"
+    by_dice = [replace(shifted(VALUES, by, tmp_path), runs=tuple(
+        replace(run, info=run.info | {"hd95": how}) for run in shifted(VALUES, by, tmp_path).runs
+    )) for by, how in ((0.1, "max"), (0, "pooled"))]  # fmt: skip
+    assert compare(*by_dice, "dice").verdict == "better"

@@ -1,7 +1,10 @@
 """What may be pooled under one name, and what may be compared."""
 
+from dataclasses import replace
+
 import pytest
 
+from semivox.reporting.tables import tabulate
 from semivox.scoring.likeness import confounders, differences, group_scores, is_known
 from semivox.scoring.scores import Row, Scores
 
@@ -74,3 +77,34 @@ def test_what_is_unknown_is_no_difference(tmp_path):
     assert confounders(method, control) == ()
     assert not is_known(silent)
     assert is_known(control.runs[0])
+
+
+def test_runs_of_two_splits_are_not_pooled_through_one_that_tells_none(tmp_path):
+    runs = [run(tmp_path, "m", split=None), run(tmp_path, "m", seed=1, split="aaaa"),
+            run(tmp_path, "m", seed=2, split="bbbb")]  # fmt: skip
+    first, second = group_scores(runs)
+    assert [[one.split for one in group.runs] for group in (first, second)] == [[None, "aaaa"], ["bbbb"]]
+    assert [group.name for group in (first, second)] == ["m (split aaaa)", "m (split bbbb)"]
+
+
+def test_groups_are_compared_by_all_of_their_runs(tmp_path):
+    runs = [run(tmp_path, "m", split=None), run(tmp_path, "m", seed=1), run(tmp_path, "supervised", split="t")]
+    assert confounders(*group_scores(runs)) == ("split s against t",)
+
+
+def test_runs_scored_by_two_definitions_of_hd95_are_not_pooled_and_the_page_says_so(tmp_path):
+    told = [
+        replace(one, info={**one.info, "hd95": how})
+        for one, how in (
+            (run(tmp_path, "m"), "pooled"),
+            (run(tmp_path, "m", seed=1), "max"),
+            (run(tmp_path, "control"), "max"),
+        )
+    ]
+    names = ["m (definition of HD95 pooled)", "m (definition of HD95 max)"]
+    assert [group.name for group in group_scores(told[:2])] == names
+    method, control = group_scores([told[0], told[2]])
+    assert confounders(method, control) == ()
+    assert confounders(method, control, "hd95_mm") == ("definition of HD95 pooled against max",)
+    notes = tabulate([method, control], control="control").notes
+    assert "HD95 not comparable: it is pooled of m, max of control; evaluate one of them again." in notes

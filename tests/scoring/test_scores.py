@@ -3,6 +3,7 @@ import json
 import pytest
 
 from semivox.errors import DatasetError
+from semivox.reporting.tables import tabulate
 from semivox.scoring.comparison import summarise
 from semivox.scoring.likeness import group_scores
 from semivox.scoring.scores import read_scores
@@ -54,10 +55,28 @@ def test_the_scans_of_a_patient_are_one_observation(tmp_path):
     assert (found.cases, found.mean) == (2, pytest.approx(0.55))
 
 
+def told_patients(folder, name, patients):
+    told = {} if patients is None else {"patients": patients}
+    return read_scores(write(folder / name, FRAMES, {"prediction": {"group": name, **told}}))
+
+
 def test_without_patients_and_where_runs_disagree_on_them_a_scan_is_one_observation(tmp_path):
-    plain = write(tmp_path / "a", FRAMES, {"prediction": {"group": "a"}})
-    told = write(tmp_path / "b", FRAMES, {"prediction": {"group": "b", "patients": "^p."}})
-    assert all(len(g.cells("dice")) == 3 for g in group_scores([read_scores(path) for path in (plain, told)]))
+    plain, one, two = (told_patients(tmp_path, *of) for of in (("a", None), ("b", "^p."), ("c", "^p")))
+    for scores in ([plain], [one, two], [plain, one, two]):
+        assert all(len(g.cells("dice")) == 3 for g in group_scores(scores))
+    assert any("different expressions for the patient: ^p, ^p." in note for note in tabulate(
+        group_scores([one, two]), control=None).notes)  # fmt: skip
+
+
+def test_a_table_that_does_not_tell_patients_keeps_those_that_the_others_tell(tmp_path):
+    groups = group_scores([told_patients(tmp_path, "a", None), told_patients(tmp_path, "b", "^p.")])
+    assert [sorted(g.cells("dice")) for g in groups] == [[("p1", "x"), ("p2", "x")]] * 2
+
+
+def test_a_scored_case_that_the_expression_does_not_match_is_a_patient_of_its_own(tmp_path):
+    told = {"prediction": {"patients": "^p."}}
+    (group,) = group_scores([read_scores(write(tmp_path, FRAMES + "outside,1,x,0.1\n", told))])
+    assert group.cells("dice") == pytest.approx({("p1", "x"): 0.7, ("p2", "x"): 0.4, ("outside", "x"): 0.1})
 
 
 def test_a_moved_folder_is_found_beside_the_scores(tmp_path):

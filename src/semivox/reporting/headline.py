@@ -78,7 +78,7 @@ def _dissent(tables: Tables, comparison: Comparison) -> list[Comparison]:
     distances = [metric for metric in tables.metrics if metric.startswith(JUDGED) and metric != comparison.metric]
     found = [tables.comparison(comparison.group, metric) for metric in distances]
     said = (comparison.verdict, _leads(comparison))
-    return [c for c in found if c and c.verdict != FEW and (c.verdict, _leads(c)) != said]
+    return [c for c in found if c and c.verdict not in (FEW, UNLIKE) and (c.verdict, _leads(c)) != said]
 
 
 def _leads(c: Comparison) -> bool | None:

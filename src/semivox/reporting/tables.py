@@ -8,7 +8,7 @@ from itertools import combinations
 from pathlib import Path
 
 from semivox.scoring.comparison import Comparison, Summary, compare_all, higher_is_better, per_case, summarise
-from semivox.scoring.likeness import confounders, differences, group_scores, is_known, words
+from semivox.scoring.likeness import confounders, group_differences, group_scores, hd95_definitions, is_known, words
 from semivox.scoring.scores import Group, read_scores
 
 NAMES = {"dice": "Dice", "jaccard": "Jaccard", "hd95": "HD95", "hd": "HD", "asd": "ASD", "assd": "ASSD", "nsd": "NSD"}
@@ -198,7 +198,7 @@ def _run_means(group: Group, metric: str) -> Iterator[RunMean]:
 
 def _notes(groups: Sequence[Group], controls: Mapping[str, str], control: str | None) -> list[str]:
     """Return what limits the numbers, in sentences."""
-    of_runs = [*_notes_on_cases(groups), *_notes_on_runs(groups)]
+    of_runs = [*_notes_on_patients(groups), *_notes_on_cases(groups), *_notes_on_runs(groups)]
     return [*_notes_on_training(groups), *_notes_on_control(groups, controls, control), *of_runs]
 
 
@@ -217,11 +217,21 @@ def _notes_on_control(groups: Sequence[Group], controls: Mapping[str, str], cont
 def _notes_on_likeness(group: Group, control: Group) -> Iterator[str]:
     """Return in what a group and its control differ beside their methods, and what follows."""
     found = confounders(group, control)
-    wanted = words(differences(group.runs[0], control.runs[0]))
+    wanted = words(group_differences(group, control))
     if found:
         yield f"Not comparable: {group.name} and {control.name} differ in more than their method: {'; '.join(found)}."
     elif wanted:
         yield f"{group.name} and {control.name} differ in {'; '.join(wanted)}: that is what they are compared by."
+    for mine, theirs in hd95_definitions(group, control).values():
+        who = f"it is {mine} of {group.name}, {theirs} of {control.name}"
+        yield f"HD95 not comparable: {who}; evaluate one of them again."
+
+
+def _notes_on_patients(groups: Sequence[Group]) -> Iterator[str]:
+    """Return that no patients are told apart, where runs disagree on how names tell them."""
+    known = sorted({run.patients for group in groups for run in group.runs if run.patients})
+    if len(known) > 1:
+        yield f"Every scan counts by itself: runs have different expressions for the patient: {', '.join(known)}."
 
 
 def _notes_on_training(groups: Sequence[Group]) -> Iterator[str]:

@@ -140,12 +140,13 @@ def paired_scores(first: Group, second: Group, metric: str, label: str | None = 
 
 
 def common_seeds(first: Group, second: Group) -> int:
-    """Return how many seeds both were trained with; where they share none, how many the one with fewer has.
+    """Return how many seeds both were trained with; 1 where they share none, whose difference is seen once.
 
-    Runs that do not say their seed count as one: nobody knows that they differ in it.
+    Where seeds are unknown, none known to be shared, it is how many the one with fewer has: runs that do not say their
+    seed count as one, since nobody knows that they differ in it.
     """
     mine, theirs = ({run.seed for run in group.runs} for group in (first, second))
-    return len(mine & theirs - {None}) or min(len(mine), len(theirs))
+    return len(mine & theirs - {None}) or (min(len(mine), len(theirs)) if None in mine | theirs else 1)
 
 
 def _with_common_seeds(first: Group, second: Group) -> tuple[Group, Group]:
@@ -170,7 +171,7 @@ def compare(first: Group, second: Group, metric: str, label: str | None = None) 
         group=first.name, control=second.name, label=label, metric=metric,
         cases=len(pairs), left_out=len(everyone) - len(pairs), mean=_mean(a), control_mean=_mean(b),
         difference=_mean(a - b), low=low, high=high, p=p, p_holm=p,
-        seeds=common_seeds(first, second), confounders=confounders(first, second),
+        seeds=common_seeds(first, second), confounders=confounders(first, second, metric),
     )  # fmt: skip
 
 

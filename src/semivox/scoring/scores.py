@@ -158,12 +158,13 @@ class Group:
     def cells(self, metric: str, label: str | None = None) -> dict[tuple[str, str], float]:
         """Return {(patient, class): mean over the runs and the patient's scans}; what is undefined in all is left out.
 
-        Without `patients`, every case is a patient.
+        Without `patients`, every case is a patient, and so is one that the expression does not match (an external set).
         """
         scans: dict[tuple[str, str], list[float]] = {}
         for (case, found), values in self._values.get(metric, {}).items():
             if label in (None, found):
-                scans.setdefault((patient_of(case, self.patients), found), []).append(sum(values) / len(values))
+                patient = patient_of(case, self.patients, unknown=case)
+                scans.setdefault((patient, found), []).append(sum(values) / len(values))
         return {key: sum(means) / len(means) for key, means in scans.items()}
 
     @cached_property
