@@ -117,6 +117,20 @@ def test_values_elsewhere_are_refused_in_all_spellings_that_itk_follows(ending, 
             read_raw(path, pixels=pixels)
 
 
+@pytest.mark.parametrize(("ending", "old", "new"), [
+    (".mhd", "ElementDataFile = a.raw", "ElementDataFile = ./a.raw"),
+    (".mhd", "ElementDataFile = a.raw", "ElementDataFile: a.raw"),
+    (".mhd", "ElementDataFile = a.raw", "ElementDataFile : ./a.raw"),
+    (".mha", "ElementDataFile = LOCAL", "ElementDataFile: LOCAL"),
+    (".nhdr", "data file: a.raw", "data file: ./a.raw"),
+])  # fmt: skip
+def test_a_data_file_beside_its_header_is_found_in_the_spellings_that_itk_reads(ending, old, new, tmp_path):
+    path = change(save(tmp_path / f"a{ending}"), old, new)
+    assert_array_equal(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path))).T, VALUES)
+    assert_array_equal(stored_values(path), VALUES)
+    assert files_of(path)[-1] == (path if ending == ".mha" else tmp_path / "a.raw")
+
+
 def test_a_changed_data_file_is_a_changed_scan(tmp_path):
     folder = write_toy_dataset(tmp_path / "data", cases=3, unlabelled=1)
     for case in read_dataset(folder).cases.values():

@@ -147,7 +147,18 @@ def test_boxes_are_read_and_a_wrong_one_names_its_case(folder, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "answer"),
-    [("CT", True), ("ct", True), ("venous_CT", True), ("CTA", True), ("OCT", False), ("T1", False), ("octant", False)],
+    [
+        ("CT", True),
+        ("ct", True),
+        ("venous_CT", True),
+        ("CTA", True),
+        ("OCT", False),
+        ("T1", False),
+        ("octant", False),
+        ("CT1", False),
+        ("CT2w", False),
+        ("ct_1", True),
+    ],
 )
 def test_ct_is_told_by_the_channel_name(name, answer):
     assert is_ct(name) is answer

@@ -4,6 +4,7 @@ ITK reads both, but stops before a stream's checksum, and follows a header to an
 """
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -87,16 +88,16 @@ def _meta_payload(path: Path) -> Payload:
     fields, start = {}, 0
     with path.open("rb") as file:
         while "ElementDataFile" not in fields:
-            key, equals, value = _line(file).partition("=")
-            if equals:
-                fields[key.strip()] = value.strip()
+            key, *value = re.split("[=:]", _line(file), maxsplit=1)  # either, as for ITK
+            if value:
+                fields[key.strip()] = value[0].strip()
         start = file.tell()
         file.seek(0)
         if file.read(start).count(b"ElementDataFile") > 1:  # ITK may take the other one, which is spelt in its own ways
             raise ValueError("its header names the file of its values twice")
     named, binary = fields["ElementDataFile"], _says(fields, "BinaryData", True)
     local = named.upper() == "LOCAL"
-    data = path if local else _beside(path, named, is_list=named.upper().startswith("LIST"))
+    data = path if local else _beside(path, named.removeprefix("./"), is_list=named.upper().startswith("LIST"))
     skip = int(fields.get("HeaderSize", 0))
     packed = _says(fields, "CompressedData", False)
     if packed and "CompressedDataSize" not in fields:

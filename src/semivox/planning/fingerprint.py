@@ -200,9 +200,9 @@ def read_boxes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def is_ct(channel: str) -> bool:
-    """Return whether a channel's name says computed tomography.
+    """Return whether a channel's name says computed tomography; CT1 and CT2 are names of weighted MR with contrast.
 
-    >>> is_ct("CT"), is_ct("venous_ct"), is_ct("OCT"), is_ct("T1")
+    >>> is_ct("CT"), is_ct("venous_ct"), is_ct("OCT"), is_ct("CT1")
     (True, True, False, False)
     """
-    return re.search(r"(?<![a-z])cta?(?![a-z])", channel.casefold()) is not None
+    return re.search(r"(?<![a-z])cta?(?![a-z0-9])", channel.casefold()) is not None
