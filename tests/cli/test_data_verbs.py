@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from semivox.data.patients import patient_of
 from toys import write_description, write_toy_dataset
 
 SHAPE = (18, 16, 8)
@@ -80,6 +81,21 @@ def test_images_of_one_patient_under_two_names_are_suspected_and_the_offered_exp
     assert (code, out.count("\n")) == (0, 1)
     lists = json.loads(Path("mended.json").read_text())
     assert any({"ab", "zy"} <= {*lists[side]} for side in ("labelled", "unlabelled", "held_out"))
+    assert semivox("check", data, "--split", "mended.json")[:2] == (0, "0 errors, 0 warnings\n")
+
+
+def test_two_patients_whose_names_begin_alike_stay_two_by_the_offered_expression(semivox, tmp_path):
+    scans = {f"case_{number:03d}": scan(number) for number in range(1, 8)}
+    scans |= {"case_008": scan(1, 71), "case_009": scan(2, 72)}  # the patients of case_001 and case_002 once more
+    data = str(write(tmp_path / "data", scans))
+    _, out, _ = semivox("split", data, "--labelled", "2", "--held-out", "2", "-o", "split.json")
+    assert "'case_001' and 'case_008'" in out
+    assert "'case_002' and 'case_009'" in out
+    pattern = offered(out)
+    found = {name: patient_of(name, pattern) for name in scans}
+    assert found["case_001"] == found["case_008"] != found["case_002"] == found["case_009"]
+    assert len(set(found.values())) == 7
+    semivox("split", data, "--labelled", "2", "--held-out", "2", "--patients", pattern, "-o", "mended.json")
     assert semivox("check", data, "--split", "mended.json")[:2] == (0, "0 errors, 0 warnings\n")
 
 

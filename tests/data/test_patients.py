@@ -75,3 +75,19 @@ def test_patients_that_are_one_are_joined_and_all_others_stay():
     assert [patient_of(name, pattern) for name in names] == ["p", "p", "p", "p3", "p3"]
     assert [patient_of(name, joined(None, [["ab", "xy"]])) for name in ("ab", "xy", "xyz")] == ["", "", "xyz"]
     assert patient_of("p2_a", joined(r"^(p\d)_", [["p1_a", "p1_b"]])) == "p2"
+
+
+def test_groups_that_begin_alike_are_joined_as_patients_of_their_own():
+    names = [f"case_{number:03d}" for number in range(1, 8)]
+    groups = [["case_001", "case_005"], ["case_003", "case_004"]]
+    pattern = joined(None, groups, names)
+    found = {name: patient_of(name, pattern) for name in names}
+    assert found["case_001"] == found["case_005"] != found["case_003"] == found["case_004"]
+    assert len(set(found.values())) == 5, "nobody else is one of them"
+    named = ["case_00", *names]  # one bears the name that a group would have
+    assert len({patient_of(name, joined(None, groups, named)) for name in named}) == 6
+
+
+def test_where_too_few_beginnings_are_shared_no_expression_is_offered():
+    assert joined(None, [["a1", "a2"], ["a3", "a4"]]) is not None, "'a' and ''"
+    assert joined(None, [["a1", "a2"], ["a3", "a4"], ["a5", "a6"]]) is None

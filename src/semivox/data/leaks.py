@@ -106,9 +106,10 @@ def _image_fault(pairs: Sequence[tuple[str, str, float]], names: Sequence[str], 
         return []
     shown = [f"'{ours}' and '{theirs}' (correlation {value:.2f})" for ours, theirs, value in pairs]
     both = [pair[:2] for pair in pairs]
+    offered = joined(pattern, _groups(both, names, pattern), map(_bare, names))
     return [
         Fault("warning", _counted(pairs, "pair"), "by grid and intensities, one patient on both sides", _listed(shown),
-              "all scans of a patient on one side", _fix(both, joined(pattern, _groups(both, names, pattern))))
+              "all scans of a patient on one side", _fix(both, offered))
     ]  # fmt: skip
 
 
@@ -130,10 +131,12 @@ def _listed(shown: Sequence[str]) -> str:
     return ", ".join(shown[:SHOWN]) + (f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else "")
 
 
-def _fix(pairs: Sequence[Pair], pattern: str) -> str:
+def _fix(pairs: Sequence[Pair], pattern: str | None) -> str:
     unless = "or check that they are of different patients"
     if all(theirs.startswith(TESTS) for _, theirs in pairs):
         return f"lay them into one folder, {unless}"
+    if pattern is None:
+        return f"split with --patients and an expression that finds one patient in both names of a pair, {unless}"
     return f"split with --patients {quote(pattern)}, {unless}"
 
 

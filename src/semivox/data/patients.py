@@ -65,14 +65,26 @@ def patient_pattern(names: Iterable[str]) -> str | None:
     return None
 
 
-def joined(patients: str | None, groups: Sequence[Sequence[str]]) -> str:
+def joined(patients: str | None, groups: Sequence[Sequence[str]], others: Iterable[str] = ()) -> str | None:
     """Return an expression that finds one patient in all names of a group, and elsewhere what `patients` finds.
+
+    The patient of a group is a beginning that its names share, and that is no patient of another group or of the
+    `others`; None where there are not enough of them.
 
     >>> joined(None, [["a1", "a2"]])
     '^(?=(?:a1|a2)$)a|^.+'
     """
-    shared = [(f"(?=(?:{'|'.join(map(re.escape, names))})$)", re.escape(_prefix(names))) for names in groups]
-    return "|".join([*(f"^{ahead}{prefix}" for ahead, prefix in shared), patients or "^.+"])
+    grouped = {name for names in groups for name in names}
+    taken = {patient_of(name, patients, unknown=name) for name in others if name not in grouped}
+    ways = []
+    for names in sorted(groups, key=lambda names: len(_prefix(names))):  # short ones have fewer beginnings to take
+        longest = _prefix(names)
+        prefix = next((p for n in range(len(longest), -1, -1) if (p := longest[:n]) not in taken), None)
+        if prefix is None:
+            return None
+        taken.add(prefix)
+        ways.append(f"^(?=(?:{'|'.join(map(re.escape, names))})$){re.escape(prefix)}")
+    return "|".join([*ways, patients or "^.+"])
 
 
 def _prefix(names: Sequence[str]) -> str:
