@@ -108,7 +108,7 @@ def _pictures(
 
 def _read_scan(run: Scores, case: str, images: Path | None) -> _Scan:
     """Return the image and the truth of a case."""
-    truth = read_label(_find(run, run.info.get("labels"), case, "the label"))
+    truth = read_label(_find(run, [run.info.get("labels"), run.info.get("test_labels")], case, "the label"))
     image = read_image(_find_images(run, case, images))
     if image.array.shape[1:] != truth.array.shape:
         raise SemivoxError(
@@ -123,7 +123,7 @@ def _read_scan(run: Scores, case: str, images: Path | None) -> _Scan:
 def _read_mask(run: Scores, case: str, scan: _Scan) -> NDArray[Any]:
     """Return what a run predicted of a case, (X, Y, Z)."""
     masks = run.prediction.get("masks") or run.info.get("masks") or run.path.parent
-    mask = read_label(_find(run, masks, case, "the predicted mask")).array
+    mask = read_label(_find(run, [masks], case, "the predicted mask")).array
     mask = drawn_as_scan(mask) if scan.is_picture else mask
     if mask.shape != scan.truth.shape:
         raise SemivoxError(
@@ -132,10 +132,10 @@ def _read_mask(run: Scores, case: str, scan: _Scan) -> NDArray[Any]:
     return mask
 
 
-def _find(run: Scores, folder: object, case: str, what: str) -> Path:
-    found = run.locate(folder)
-    files = sorted(found.iterdir()) if found is not None and found.is_dir() else []
-    for file in files:
+def _find(run: Scores, folders: Sequence[object], case: str, what: str) -> Path:
+    """Return the file of a case in the first of the folders that has one."""
+    found = [folder for folder in map(run.locate, folders) if folder is not None and folder.is_dir()]
+    for file in (file for folder in found for file in sorted(folder.iterdir())):
         if bare_name(file) == case and file.name != case:
             return file
     raise SemivoxError(f"{what} of {case} was not found: its folder is not named in scores.json or has moved")

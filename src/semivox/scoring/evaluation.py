@@ -24,7 +24,7 @@ from semivox.data.volume import Volume, disagreements, is_picture, read_label
 from semivox.errors import ConfigError, DatasetError, GeometryError, RunError
 from semivox.files import read_object, write_atomic
 from semivox.scoring.metrics import HD95_DEFINITIONS, Scores, confusion_matrix, failed_scores, score_masks
-from semivox.scoring.pairing import cases_to_score, list_masks
+from semivox.scoring.pairing import cases_to_score, list_masks, list_test_labels
 from semivox.scoring.summary import summarise, summarise_apart, summarise_overlap
 
 __all__ = ["Row", "Rules", "evaluate_masks", "summarise"]
@@ -59,7 +59,8 @@ def evaluate_masks(
 
     Args:
         masks: folder of CASE.nii.gz (.nii, .nrrd, .mha, .png, .tif), values as in the label files.
-        labels: folder of the label files, beside dataset.json; or the data set's folder.
+        labels: folder of the label files, beside dataset.json; or the data set's folder, whose labelsTs then has the
+            labels of cases that the pool lacks.
         output: the csv file; the summary gets the same name with .json.
         cases: a split or its file (what it holds out), a text file with one name per line, or names: each of them is
             scored, a missing mask being a failure. None scores the cases that are in both folders; scores.json then
@@ -84,11 +85,12 @@ def evaluate_masks(
     masks, labels, output = Path(masks), Path(labels), Path(output)
     if output.suffix != ".csv":  # the summary takes its name with .json
         raise ConfigError(f"output: found '{output}', expected a file that ends in .csv, such as scores.csv")
-    folder, labels = _dataset_folder(labels)
+    given, (folder, labels) = labels, _dataset_folder(labels)
     dataset = read_description(folder)  # a scorer needs no images
     if dataset.faults:
         raise DatasetError(sentences(dataset.faults))
-    label_files = list_masks(labels)
+    tests = list_test_labels(folder, len(dataset.channels)) if given == folder else {}
+    label_files = tests | list_masks(labels)
     mask_files = list_masks(masks, labelled=label_files.keys())
     names = cases_to_score(cases, mask_files, label_files, masks, labels)
     pictures = _are_pictures([label_files[case] for case in names])
@@ -112,6 +114,7 @@ def evaluate_masks(
         "found": {"masks": len(mask_files), "labels": len(label_files)},
         "masks": str(masks.resolve()),  # where a report finds what to draw
         "labels": str(labels.resolve()),
+        **({"test_labels": str((folder / "labelsTs").resolve())} if tests else {}),
         **summarise_apart(rows),
         **({"miou": summarise_overlap(confusion, dataset.classes)} if pictures else {}),
         "prediction": prediction,

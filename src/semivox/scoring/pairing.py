@@ -3,10 +3,12 @@
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from semivox.data.cases import case_name, scan_files
 from semivox.data.splitting import Split, read_names, read_split
 from semivox.data.volume import bare_name, ending
 from semivox.errors import DatasetError
 
+_POOL = ("imagesTr", "imagesUn")
 BY_PRODUCTS = ("_probabilities", "_uncertainty")
 """Endings of what `predict` writes beside its masks."""
 
@@ -35,6 +37,17 @@ def list_masks(folder: Path, *, labelled: Collection[str] | None = None) -> dict
             raise DatasetError(f"{folder}: found {found[case].name} and {path.name}, expected one file per case")
         found[case] = path
     return found
+
+
+def list_test_labels(folder: Path, channels: int) -> dict[str, Path]:
+    """Return the files of a data set's labelsTs by case, without those whose name a scan of the pool bears, too.
+
+    Raises:
+        DatasetError: a case has two files.
+    """
+    found = list_masks(folder / "labelsTs") if (folder / "labelsTs").is_dir() else {}
+    pool = {case_name(path, max(channels, 1)) for part in _POOL for path in scan_files(folder / part)}
+    return {case: path for case, path in found.items() if case not in pool}
 
 
 def cases_to_score(
