@@ -9,6 +9,7 @@ from typing import Any
 from semivox.config.keys import for_method, parse_settings, read_config
 from semivox.data.caching import default_cache
 from semivox.data.splitting import Split
+from semivox.files import if_given
 from semivox.methods import OwnMethod, own_method, own_name
 
 
@@ -82,3 +83,19 @@ class Request:
             ConfigError: as `given`, or a table of a method is no table.
         """
         return for_method(self.given(), method)
+
+
+def make_request(
+    data: Path | str,
+    method: Path | str | OwnMethod | None,
+    split: Path | str | Split | None,
+    config: Path | str | None,
+    settings: Sequence[str] | Mapping[str, Any],
+    unlabelled: Path | str | None,
+    cache: Path | str | None,
+    device: str = "auto",
+) -> Request:
+    """Return the request of words that people give as strings or paths."""
+    name = None if config is None else str(config)
+    method = str(method) if isinstance(method, Path) else method
+    return Request(Path(data), method, split, name, settings, if_given(unlabelled), if_given(cache), device)

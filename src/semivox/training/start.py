@@ -17,7 +17,7 @@ from semivox.data.preparation import PreparedCase, prepare_dataset
 from semivox.data.recipe import Recipe
 from semivox.data.splitting import Split, write_split
 from semivox.data.stream import Stream
-from semivox.files import if_given, locked_folder, remove_unfinished
+from semivox.files import locked_folder, remove_unfinished
 from semivox.methods import OwnMethod, load_own, method_class
 from semivox.methods.base import Method
 from semivox.runs.building import make_fabric, make_method, make_method_config, module_of
@@ -29,7 +29,7 @@ from semivox.training.opening import opening
 from semivox.training.provenance import changes_since, circumstances
 from semivox.training.ranks import together
 from semivox.training.relabelling import Relabelling
-from semivox.training.request import Request
+from semivox.training.request import Request, make_request
 from semivox.training.resuming import (
     contents,
     notes_on,
@@ -104,7 +104,7 @@ def train(
     """
     deadline = math.inf if seconds is None else time.monotonic() + seconds
     output = Path(output)
-    request = _request(data, method, split, config, settings, unlabelled, cache, device)
+    request = make_request(data, method, split, config, settings, unlabelled, cache, device)
     goes_on = resume and (output / "run.json").exists()
     with together():  # no process makes the run before all have seen that it is not there
         draft = _reopened(output, request, trust=trust) if goes_on else _drafted(output, request)
@@ -177,7 +177,7 @@ def prepare(
     Returns:
         The cache folder and its size in bytes.
     """
-    request = _request(data, method, split, config, settings, unlabelled, cache)
+    request = make_request(data, method, split, config, settings, unlabelled, cache)
     draft = draft_run(request, Path())
     _say(draft.notes, on_note)
     _prepared(draft, request.cache_folder, on_prepared)
@@ -218,21 +218,6 @@ def make_stream(
         pseudo=relabelling.labels(stage) if relabelling else None,
         pin=pin,
     )
-
-
-def _request(
-    data: Path | str,
-    method: Path | str | OwnMethod | None,
-    split: Path | str | Split | None,
-    config: Path | str | None,
-    settings: Sequence[str] | Mapping[str, Any],
-    unlabelled: Path | str | None,
-    cache: Path | str | None,
-    device: str = "auto",
-) -> Request:
-    name = None if config is None else str(config)
-    method = str(method) if isinstance(method, Path) else method
-    return Request(Path(data), method, split, name, settings, if_given(unlabelled), if_given(cache), device)
 
 
 def _say(notes: Sequence[str], on_note: Callable[[str], None] | None) -> None:
