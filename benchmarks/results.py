@@ -49,10 +49,10 @@ TABLES = {
     "memory-finetune.csv": "Growth of the resident peak over three of these steps, each method in a fresh process:",
     "gradients-la2018-small.csv": "Gradient norm of each term over the student without heads, mean of 10 batches at "
     "mid-run (`python benchmarks/gradients.py RUN DATA -o benchmarks/results/gradients-la2018-small.csv`):",
-    "alive-acdc-3-arco.csv": "ARCO, mended, in the middle of its run of acdc-3-3000 (`python benchmarks/alive.py RUN DATA "
-    "--at 1500 -o benchmarks/results/alive-acdc-3-arco.csv`): gradients as parts of the supervised one's, the cosine "
-    "between class means, unlabelled anchors of each class in a batch, and both nets' Dice on the 20 held-out patients. "
-    "The teacher is still behind its student here; at the end of the run they are level (.708 and .710):",
+    "alive-acdc-3-arco.csv": "ARCO, mended, in the middle of its run of acdc-3-3000 (`python benchmarks/alive.py RUN "
+    "DATA --at 1500 -o benchmarks/results/alive-acdc-3-arco.csv`): gradients as parts of the supervised one's, the "
+    "cosine between class means, unlabelled anchors of each class in a batch, and both nets' Dice on the 20 held-out "
+    "patients. The teacher is still behind its student here; at the end of the run they are level (.708 and .710):",
 }
 
 
