@@ -15,7 +15,7 @@ def test_without_a_config_nothing_is_given_and_with_one_its_table_for_the_method
     assert Request(Path()).given_for("simcvd") == {"method": {}}
     request = Request(Path(), config=str(tmp_path / "mine.toml"))
     assert request.given_for("simcvd") == {"steps": 9, "method": {"lr": 0.25}}
-    assert request.given()["methods"] == {"simcvd": {"lr": 0.25}}
+    assert request.given["methods"] == {"simcvd": {"lr": 0.25}}
 
 
 def test_the_cache_is_the_users_where_none_is_named(tmp_path, monkeypatch):

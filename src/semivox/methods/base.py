@@ -9,8 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from semivox.nets.build import MakeNet
-from semivox.ops.perturb import Warp
-from semivox.ops.perturb import view as random_view
+from semivox.ops.perturb import Warp, geometry, intensity
 from semivox.types import Batch, Progress, Stage, Terms
 
 
@@ -93,7 +92,7 @@ class Method(nn.Module):
         the crops that ``supervised`` sees.
         """
         view = copy(batch)
-        view.image_l, warp = self._view(batch.image_l, batch.valid_l, batch, progress.generator("view_l"))
+        view.image_l, _, warp = self._view(batch.image_l, batch.valid_l, batch, progress.generator("view_l"))
         view.valid_l = warp(batch.valid_l)
         view.label_l = warp(batch.label_l)
         size = batch.image_l.shape[2:]
@@ -102,24 +101,27 @@ class Method(nn.Module):
             for name, target in batch.targets_l.items()
         }
         if batch.image_u is not None and batch.valid_u is not None:
-            view.image_u, warp = self._view(batch.image_u, batch.valid_u, batch, progress.generator("view_u"))
-            view.clean_u = warp(batch.image_u)
+            generator = progress.generator("view_u")
+            view.image_u, view.clean_u, warp = self._view(batch.image_u, batch.valid_u, batch, generator)
             view.valid_u = warp(batch.valid_u)
             view.label_u = None if batch.label_u is None else warp(batch.label_u)
             view.weight_u = None if batch.weight_u is None else warp(batch.weight_u, mode="nearest")
         return view
 
-    def _view(self, image: Tensor, valid: Tensor, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Warp]:
-        """Return the configured view of some crops, and the geometry for what belongs to them."""
-        return random_view(
-            image,
+    def _view(
+        self, image: Tensor, valid: Tensor, batch: Batch, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Warp]:
+        """Return the configured view of some crops, moved and shaded; moved alone; and the geometry for the rest."""
+        warp = geometry(
+            image.shape,
             generator,
-            move=self.config.geometry,
-            shade=self.config.intensity,
-            valid=valid,
+            self.config.geometry,
             spacing=batch.spacing,
             slice_axis=batch.slice_axis if image.ndim == 5 else None,
+            device=image.device,
         )
+        moved = warp(image)
+        return intensity(moved, generator, self.config.intensity, valid=warp(valid)), moved, warp
 
     def optimizers(self, stage: Stage) -> list[torch.optim.Optimizer]:
         """Return the optimisers of a stage; by default one over all that ``stage.trains`` names."""

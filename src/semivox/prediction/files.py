@@ -83,13 +83,13 @@ def predict(
     found = _takable(asked, predictor, failures)
     targets = {case: output / f"{case}{mask_ending(files[0])}" for case, files in found.items()}
     _check_targets(targets, found)
-    write_record(targets, output, make_record(predictor.members, found, options), overwrite=overwrite)
+    exposure = exposure_of(p.run for p in predictor.members)
+    write_record(targets, output, make_record(predictor.members, found, options, exposure), overwrite=overwrite)
     for p in predictor.members:
         if not p.finished:
             on_note(f"{p.run.path} is not at its end: its weights are those of {p.step} of {p.steps} steps")
     kinds = [kind for kind, wanted in zip(MAPS, (probabilities, uncertainty), strict=True) if wanted]
     done: list[str] = []
-    exposure = exposure_of(p.run for p in predictor.members)
     seen: dict[str, str] = {}
     try:
         for number, (case, files) in enumerate(found.items()):

@@ -9,7 +9,7 @@ from typing import Any
 from semivox.data.splitting import read_split
 from semivox.errors import ConfigError, RunError
 from semivox.files import file_digest, read_object, write_atomic
-from semivox.prediction.exposure import exposure_of
+from semivox.prediction.exposure import Exposure
 from semivox.prediction.predictor import Options, Predictor
 
 NAME = "prediction.json"
@@ -18,11 +18,10 @@ MAPS = ("probabilities", "uncertainty")
 
 
 def make_record(
-    predictors: Sequence[Predictor], found: Mapping[str, tuple[Path, ...]], options: Options | None
+    predictors: Sequence[Predictor], found: Mapping[str, tuple[Path, ...]], options: Options | None, exposure: Exposure
 ) -> dict[str, Any]:
     """Return what prediction.json says: all that tells where masks come from."""
     first = predictors[0].run
-    exposure = exposure_of(p.run for p in predictors)
     return {
         "run": [str(p.run.path.resolve()) for p in predictors],
         "method": first.facts["method"],
@@ -64,10 +63,10 @@ def write_record(targets: Mapping[str, Path], output: Path, record: dict[str, An
             "replace it with --overwrite"
         )
     for case, path in targets.items():
-        known = before["images"].get(case, record["images"][case])
-        if known != record["images"][case] and path.exists() and not overwrite:
+        source = before["images"].get(case, record["images"][case])
+        if source != record["images"][case] and path.exists() and not overwrite:
             raise ConfigError(
-                f"{path} is the mask of {known}, found another scan of that name: name another folder with -o, or "
+                f"{path} is the mask of {source}, found another scan of that name: name another folder with -o, or "
                 "replace it with --overwrite"
             )
     if _made_by(before, record) != _made_by(record, record):

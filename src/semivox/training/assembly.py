@@ -55,7 +55,7 @@ def draft_run(request: Request, output: Path) -> Draft:
     dataset = read_dataset(request.data, unlabelled=request.unlabelled)
     lists = training_split(dataset, request.split)
     notes = [*_checked_pool(dataset, lists), *_unseen_copies(lists)]
-    values, given = request.values, request.given()
+    values, given = request.values, request.given
     validated(Config, values, where="--set")
     named = request.method_name or _named(values) or _named(given)
     name = named or ("mean_teacher" if lists.unlabelled else "supervised")

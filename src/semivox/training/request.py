@@ -68,8 +68,9 @@ class Request:
         """Where prepared arrays lie."""
         return self.cache or default_cache()
 
+    @cached_property
     def given(self) -> dict[str, Any]:
-        """Return the values of the config, with its tables for single methods; nothing where a plan is to be made.
+        """The values of the config, with its tables for single methods; nothing where a plan is to be made.
 
         Raises:
             ConfigError: there is no such config, or it is no TOML.
@@ -82,7 +83,7 @@ class Request:
         Raises:
             ConfigError: as `given`, or a table of a method is no table.
         """
-        return for_method(self.given(), method)
+        return for_method(self.given, method)
 
 
 def make_request(
