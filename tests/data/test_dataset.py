@@ -32,6 +32,18 @@ def test_an_image_without_a_label_is_unlabelled(tmp_path):
     assert dataset.case("case_02").label is None
 
 
+def test_a_sealed_data_set_has_all_cases_and_no_label_but_those_that_are_named(tmp_path):
+    files = [f"{part}/{name}.nii.gz" for part in ("imagesTr", "labelsTr") for name in "abc"]
+    folder = names_only(tmp_path, [*files, "imagesTs/d.nii.gz", "labelsTs/d.nii.gz"])
+    dataset = read_dataset(folder)
+    assert dataset.labelled == ("a", "b", "c")
+    sealed = dataset.sealed(["b"])
+    assert sealed.labelled == ("b",)
+    assert sealed.case("b") == dataset.case("b")
+    assert [*sealed.cases] == ["a", "b", "c"]
+    assert (dataset.case("d").label, sealed.case("d").label) == (folder / "labelsTs/d.nii.gz", None)
+
+
 def test_a_decathlon_folder_is_read_as_it_is(tmp_path):
     folder = names_only(
         tmp_path, ["imagesTr/la_7.nii.gz", "imagesTr/._la_7.nii.gz", "labelsTr/la_7.nii.gz", "imagesTs/la_1.nii.gz"]

@@ -1,7 +1,7 @@
 """Data sets: a folder in nnU-Net or Medical Decathlon layout, as cases with their files; no image is opened here."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from semivox.data.cases import (
@@ -62,6 +62,14 @@ class Dataset:
     def labelled(self) -> tuple[str, ...]:
         """Names of the cases that have a label file, sorted."""
         return tuple(name for name, case in self.cases.items() if case.label is not None)
+
+    def sealed(self, labelled: Collection[str]) -> "Dataset":
+        """Return the data set as plan, prepare and train see it: no label is there but those of `labelled`."""
+        cases, tests = (
+            {name: case if name in labelled else replace(case, label=None) for name, case in side.items()}
+            for side in (self.cases, self.tests)
+        )
+        return replace(self, cases=cases, tests=tests)
 
     def case(self, name: str) -> Case:
         """Return a case, be it of the pool or of imagesTs.

@@ -111,7 +111,7 @@ def plan_dataset(
     dataset = read_dataset(data, unlabelled=unlabelled)
     lists = training_split(dataset, split)
     return make_plan(
-        fingerprint(dataset, lists),
+        fingerprint(dataset.sealed(lists.labelled), lists),
         method=method,
         memory=memory,
         device=chosen_device(device),

@@ -31,7 +31,7 @@ class Draft(NamedTuple):
 
     Attributes:
         run: as it will be, or is, on disk.
-        dataset: where its cases are.
+        dataset: where its cases are, sealed: with the labels that it trains on and no other.
         lists: which of them it sees.
         notes: what does not stop it and should be known.
         own: the file of its method, where the run is new and semivox does not ship the method.
@@ -54,6 +54,7 @@ def draft_run(request: Request, output: Path) -> Draft:
     module = load_own(own) if own else None
     dataset = read_dataset(request.data, unlabelled=request.unlabelled)
     lists = training_split(dataset, request.split)
+    dataset = dataset.sealed(lists.labelled)
     notes = [*_checked_pool(dataset, lists), *_unseen_copies(lists)]
     values, given = request.values, request.given
     validated(Config, values, where="--set")

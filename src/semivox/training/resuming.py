@@ -20,7 +20,7 @@ from semivox.types import Stage
 
 
 def reopen(run: RunFolder, request: Request) -> tuple[Dataset, Split]:
-    """Return the data set and the split of a run that goes on.
+    """Return the data set, sealed, and the split of a run that goes on.
 
     Raises:
         DatasetError: the data set cannot be used, or lacks cases of the run.
@@ -38,7 +38,7 @@ def reopen(run: RunFolder, request: Request) -> tuple[Dataset, Split]:
     _refuse(run, "split (digest)", run.facts["split"], lists.digest)
     if request.split is not None:
         _refuse(run, "split (digest)", run.facts["split"], training_split(dataset, request.split).digest)
-    return dataset, lists
+    return dataset.sealed(lists.labelled), lists
 
 
 def readmit_method(run: RunFolder, request: Request, *, trust: bool) -> None:
