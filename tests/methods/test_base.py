@@ -72,6 +72,29 @@ def test_views_are_a_function_of_the_step_and_can_be_switched_off():
     assert torch.equal(augmented(batch, geometry="none", intensity="none").image_u, batch.image_u)
 
 
+@pytest.mark.parametrize("dims", [2, 3])
+def test_labelled_crops_get_boxes_of_each_other_with_labels_masks_and_distances(dims):
+    batch = toy_batch(dims=dims, classes=3)
+    plain = augmented(batch, geometry="none", intensity="none")
+    view = augmented(batch, geometry="none", intensity="none", cutmix_labelled=1.0)
+    taken = (view.image_l != plain.image_l)[:, 0]
+    assert taken.flatten(1).any(1).all()
+    for mixed, one in ((view.label_l, plain.label_l), (view.valid_l, plain.valid_l | taken)):
+        assert torch.equal(mixed, torch.where(taken, one.roll(-1, 0), one))
+    one = plain.targets_l["distances"]
+    assert torch.equal(view.targets_l["distances"], torch.where(taken[:, None, None], one.roll(-1, 0), one))
+    assert torch.equal(view.image_u, plain.image_u)
+
+
+def test_a_share_of_the_labelled_crops_is_mixed():
+    batch = toy_batch(dims=2, padded=False)
+    batch.image_l = torch.randn(64, *batch.image_l.shape[1:])
+    batch.label_l, batch.valid_l = batch.image_l[:, 0].long(), torch.ones_like(batch.image_l[:, 0], dtype=torch.bool)
+    batch.targets_l = {}
+    view = augmented(batch, geometry="none", intensity="none", cutmix_labelled=0.25)
+    assert 6 <= (view.image_l != batch.image_l).flatten(1).any(1).sum() <= 26
+
+
 def test_schedules_fall_as_their_names_say():
     stage = None
     poly, drop = (make_toy_method("supervised", schedule=kind, drops=(0.5, 0.8)) for kind in ("poly", "drop"))

@@ -92,6 +92,24 @@ def test_an_affine_geometry_is_a_similarity_in_mm_within_its_ranges(spacing, sli
     assert turned < turn.max() < most
 
 
+@pytest.mark.parametrize("kind", RESAMPLING)
+@pytest.mark.parametrize("slice_axis", [None, 0])
+def test_a_rotation_of_its_own_replaces_that_of_the_kind_about_the_slice_axis(kind, slice_axis):
+    shape = (64, 1, 16, 16) if slice_axis is None else (64, 1, 8, 8, 8)
+    first, second = (axis for axis in range(len(shape) - 2) if axis != slice_axis)
+
+    def turns(**words):
+        warp = geometry(shape, generator(3), kind, slice_axis=slice_axis, **words)
+        linear = source_map(warp, shape, (1.0,) * (len(shape) - 2))
+        return torch.rad2deg(torch.atan2(linear[:, second, first], linear[:, first, first])).abs()
+
+    assert turns().max() < 45
+    assert 120 < turns(rotation=180).max() <= 180
+    assert turns(rotation=0).max() < 15  # tilts, and an elastic map's own bending
+    with pytest.raises(ConfigError, match="geometry 'turns' has no angles: leave out rotation"):
+        geometry(shape, generator(), "turns", rotation=30)
+
+
 def test_a_ball_in_mm_stays_a_ball():
     shape, spacing = (12, 1, 32, 32, 32), (1.0, 1.0, 2.0)  # turned mostly in a plane of unequal sides
     where = centres(shape, spacing)

@@ -1,6 +1,6 @@
 """What a method is: the class that every method file fills in, and the config fields that all methods share."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from copy import copy
 from typing import ClassVar, Literal, Self
 
@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from semivox.nets.build import MakeNet
+from semivox.ops.fields import per_item, uniform
+from semivox.ops.mixing import box_masks, mix, partner
 from semivox.ops.perturb import Warp, geometry, intensity
 from semivox.types import Batch, Progress, Stage, Terms
 
@@ -21,8 +23,12 @@ class MethodConfig(BaseModel):
     geometry: Literal["none", "flips", "turns", "affine", "wide", "elastic"] = "affine"
     """random geometry of every crop: small rotations, scales and shifts; "wide" = larger ones; "turns" = quarter turns
     and flips, as in the papers of the LA line."""
+    rotation: float | None = Field(None, ge=0, le=180)
+    """degrees about the slice axis, to either side, in place of the geometry's own: 180 where organs lie any way."""
     intensity: Literal["none", "weak", "strong"] = "weak"
     """random intensity of every crop: gain, offset, gamma and noise; "strong" adds blur and a bias field."""
+    cutmix_labelled: float = Field(0.0, ge=0, le=1)
+    """share of the labelled crops that get a box of another labelled crop, with its label."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """stochastic gradient descent with Nesterov momentum, or AdamW."""
     lr: float = Field(0.01, gt=0)
@@ -95,11 +101,9 @@ class Method(nn.Module):
         view.image_l, _, warp = self._view(batch.image_l, batch.valid_l, batch, progress.generator("view_l"))
         view.valid_l = warp(batch.valid_l)
         view.label_l = warp(batch.label_l)
-        size = batch.image_l.shape[2:]
-        view.targets_l = {
-            name: warp(target, fill="border") if target.shape[target.ndim - len(size) :] == size else target
-            for name, target in batch.targets_l.items()
-        }
+        view.targets_l = _in_voxels(batch.targets_l, batch.image_l.shape[2:], lambda x: warp(x, fill="border"))
+        if self.config.cutmix_labelled:
+            self._mix_labelled(view, progress.generator("mix_l"))
         if batch.image_u is not None and batch.valid_u is not None:
             generator = progress.generator("view_u")
             view.image_u, view.clean_u, warp = self._view(batch.image_u, batch.valid_u, batch, generator)
@@ -107,6 +111,17 @@ class Method(nn.Module):
             view.label_u = None if batch.label_u is None else warp(batch.label_u)
             view.weight_u = None if batch.weight_u is None else warp(batch.weight_u, mode="nearest")
         return view
+
+    def _mix_labelled(self, view: Batch, generator: torch.Generator) -> None:
+        """Give a share of the labelled crops a box of another one (CutMix), with all that is known of its voxels.
+
+        Distances in the box are those that its voxels had: near its faces they see borders that it cut off.
+        """
+        chosen = uniform((len(view.label_l),), generator) < self.config.cutmix_labelled
+        boxes = box_masks(view.label_l.shape, generator, slice_axis=view.slice_axis)
+        boxes = boxes & per_item(chosen, boxes) & partner(view.valid_l)
+        view.image_l, view.label_l, view.valid_l = (mix(x, boxes) for x in (view.image_l, view.label_l, view.valid_l))
+        view.targets_l = _in_voxels(view.targets_l, boxes.shape[1:], lambda x: mix(x, boxes))
 
     def _view(
         self, image: Tensor, valid: Tensor, batch: Batch, generator: torch.Generator
@@ -118,6 +133,7 @@ class Method(nn.Module):
             self.config.geometry,
             spacing=batch.spacing,
             slice_axis=batch.slice_axis if image.ndim == 5 else None,
+            rotation=self.config.rotation,
             device=image.device,
         )
         moved = warp(image)
@@ -143,3 +159,8 @@ class Method(nn.Module):
         if self.config.schedule == "drop":
             return float(0.1 ** sum(fraction >= drop for drop in self.config.drops))
         return 1.0
+
+
+def _in_voxels(targets: dict[str, Tensor], size: torch.Size, change: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+    """Return the targets with a change of those that have a value for every voxel; the others know no place."""
+    return {name: change(x) if x.shape[x.ndim - len(size) :] == size else x for name, x in targets.items()}

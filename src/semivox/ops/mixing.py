@@ -21,15 +21,15 @@ def mix(x: Tensor, mask: Tensor) -> Tensor:
     """Return `x` with its partner's voxels where `mask` is True.
 
     Args:
-        x: (B, *spatial) or (B, C, *spatial).
+        x: (B, ..., *spatial).
         mask: (B, *spatial) bool.
     """
     return paste(x, partner(x), mask)
 
 
 def paste(x: Tensor, other: Tensor, mask: Tensor) -> Tensor:
-    """Return `x` with the voxels of `other`, of the same shape, where `mask` (B, *spatial) is True."""
-    return torch.where(mask.unsqueeze(1) if x.ndim > mask.ndim else mask, other, x)
+    """Return `x` (B, ..., *spatial) with the voxels of `other`, of its shape, where `mask` (B, *spatial) is True."""
+    return torch.where(mask.reshape(len(mask), *[1] * (x.ndim - mask.ndim), *mask.shape[1:]), other, x)
 
 
 def box_masks(shape: Sequence[int], generator: torch.Generator, *, slice_axis: int | None = None) -> Tensor:

@@ -58,6 +58,7 @@ def geometry(
     *,
     spacing: Sequence[float] | None = None,
     slice_axis: int | None = None,
+    rotation: float | None = None,
     device: torch.device | str | None = None,
 ) -> Warp:
     """Return a random geometry, drawn for each item of a batch on its own.
@@ -68,19 +69,25 @@ def geometry(
         kind: see the top of the file.
         spacing: voxel size in mm along the spatial axes; None for equal sides.
         slice_axis: the through-plane axis in 3D (None: the last); not read in 2D.
+        rotation: degrees about the slice axis, to either side, in place of the kind's own.
         device: where the images are; None for the generator's.
 
     Raises:
-        ConfigError: on an unknown kind.
+        ConfigError: on an unknown kind, or a rotation for a kind that makes exact ones or none.
         GeometryError: where there are not two or three spatial axes, or spacing or slice axis do not fit them.
     """
     if kind not in KINDS:
         raise ConfigError(f"there is no geometry '{kind}'; {nearest(kind, KINDS)}")
     crops = _Crops.of(shape, spacing, slice_axis)
     if kind in ("none", "flips", "turns"):
+        if rotation is not None:
+            raise ConfigError(
+                f"geometry '{kind}' has no angles: leave out rotation, or take 'affine', 'wide' or 'elastic'"
+            )
         return _exact(kind, crops, generator, device)
     with torch.autocast(generator.device.type, enabled=False):  # half precision would move voxels
-        matrix = _affine(crops, WIDE if kind == "wide" else SMALL, generator)
+        reach = WIDE if kind == "wide" else SMALL
+        matrix = _affine(crops, reach if rotation is None else reach._replace(rotation=rotation), generator)
         if kind != "elastic":
             return SampledWarp.affine(matrix.to(device), crops.size)
         straight = SampledWarp.affine(matrix, crops.size).grid
