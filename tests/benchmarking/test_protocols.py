@@ -5,10 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from semivox.benchmarking.protocols import Protocol, RunSpec, cases_of, groups_of, jobs_of, read_protocol, split_of
-from semivox.data.dataset import read_dataset
+from semivox.benchmarking.protocols import Protocol, RunSpec, jobs_of, read_protocol
 from semivox.errors import ConfigError
-from toys import write_toy_dataset
 
 COUNTED = """
 [bench]
@@ -62,16 +60,6 @@ def read(tmp_path):
     return write
 
 
-@pytest.fixture
-def patients(tmp_path):
-    """Return a data set of the patients a to f, the last of them without labels; b has two scans."""
-    folder = write_toy_dataset(tmp_path / "toys", cases=7, unlabelled=1, shape=(6, 6, 4))
-    for number, name in enumerate(["a", "b1", "b2", "c", "d", "e", "f"]):
-        for file in folder.glob(f"*/case_0{number}*"):
-            file.rename(file.with_name(file.name.replace(f"_0{number}", f"_{name}", 1)))
-    return read_dataset(folder)
-
-
 def test_all_rows_come_with_their_first_seed_before_any_with_its_second(read):
     jobs = jobs_of(read(COUNTED), Path("out"))
     assert [(job.spec.method, job.seed) for job in jobs] == [("supervised", 0), ("mean_teacher", 0), ("supervised", 1)]
@@ -86,36 +74,28 @@ def test_two_rows_of_one_method_and_budget_need_labels(read):
     assert [job.label for job in jobs_of(found, Path("out"))] == ["supervised", "control", "supervised"]
 
 
-def test_counted_cases_are_one_nameless_group(read, patients):
-    protocol = read(COUNTED)
-    (job, *_) = jobs_of(protocol, Path("out"))
-    assert job.scores == {"": Path("out/supervised-1-seed0/scores.csv")}
-    assert groups_of(protocol, split_of(protocol, 1, patients), patients) == {"": ["case_e"]}
-
-
-def test_each_named_group_has_scores_of_its_own_and_all_are_held_out(read, patients):
-    protocol = read(NAMED)
-    jobs = jobs_of(protocol, Path("out"))
+def test_each_named_group_has_scores_of_its_own(read):
+    assert jobs_of(read(COUNTED), Path("out"))[0].scores == {"": Path("out/supervised-1-seed0/scores.csv")}
+    jobs = jobs_of(read(NAMED), Path("out"))
     assert jobs[0].folder == Path("out/supervised-2-seed0"), "two patients"
     assert jobs[1].scores == {
         "one": Path("out/teacher-1-seed0/scores-one.csv"),
         "two": Path("out/teacher-1-seed0/scores-two.csv"),
     }
-    split = split_of(protocol, ("a",), patients)
-    assert split.labelled == ("case_a",)
-    assert split.unlabelled == ("case_e", "case_f"), "other rows' labelled patients are unlabelled here"
-    assert split.held_out == ("case_b1", "case_b2", "case_c", "case_d")
-    groups = {"one": ["case_b1", "case_b2"], "two": ["case_c", "case_d"]}
-    assert groups_of(protocol, split, patients) == groups
 
 
-def test_a_patient_stands_for_all_labelled_scans_of_it_and_without_patients_a_name_is_a_case(patients):
-    assert cases_of(["b", "a"], patients, "case_(.)") == ["case_a", "case_b1", "case_b2"]
-    assert cases_of(["case_b2"], patients, None) == ["case_b2"]
-    with pytest.raises(ConfigError, match="no patient 'f' with a label"):
-        cases_of(["f"], patients, "case_(.)")
-    with pytest.raises(ConfigError, match="no case 'case_b' with a label: did you mean 'case_b"):
-        cases_of(["case_b"], patients, None)
+def test_a_row_with_several_budgets_and_draws_has_a_job_each_and_its_folder_names_them(read):
+    protocol = read(COUNTED, "labelled = 1\nseeds = [0, 1]", "labelled = [1, 3]\nseeds = [0, 1]")
+    protocol = protocol.model_copy(update={"draws": 2})
+    assert protocol.groups == ("",)
+    assert protocol.model_copy(update={"validation": 1}).groups == ("", "validation")
+    jobs = jobs_of(protocol, Path("out"))
+    assert [job.folder.name for job in jobs] == [
+        "supervised-1-seed0", "supervised-3-seed0", "mean-teacher-2-seed0",
+        "supervised-1-draw1-seed0", "supervised-3-draw1-seed0", "mean-teacher-2-draw1-seed0",
+        "supervised-1-seed1", "supervised-3-seed1", "supervised-1-draw1-seed1", "supervised-3-draw1-seed1",
+    ]  # fmt: skip
+    assert [(job.labelled, job.draw, job.seed) for job in jobs[3:5]] == [(1, 1, 0), (3, 1, 0)]
 
 
 @pytest.mark.parametrize(
@@ -125,7 +105,13 @@ def test_a_patient_stands_for_all_labelled_scans_of_it_and_without_patients_a_na
         ('labelled = ["a"]', "labelled = true", "found True.*a list of names, each once"),
         ('labelled = ["a"]', "labelled = 0", "found 0"),
         ('labelled = ["a"]', 'labelled = ["a", "a"]', "found .*a list of names, each once"),
-        ('labelled = ["a"]', "labelled = [1]", r"found \[1\]"),
+        ('labelled = ["a"]', "labelled = [1, 1]", r"found \[1, 1\].*a list of such, or a list of names, each once"),
+        ('labelled = ["a"]', 'labelled = [1, "a"]', r"found \[1, 'a'\]"),
+        ('labelled = ["a"]', "labelled = [0]", r"found \[0\]"),
+        ('patients = "case_(.)"', "draws = 2", "row 1 names its labelled cases, and draws = 2: only numbers"),
+        ('patients = "case_(.)"', "draws = 0", "'draws' .*found 0"),
+        ('patients = "case_(.)"', "validation = 1", "row 2 has 1 labelled, of which validation = 1 takes all"),
+        ('one = ["b"]', 'validation = ["b"]', "the group 'validation' is that of the key validation"),
         ('one = ["b"]', 'one = "b"', "'held_out' .*a table of lists of names, each name once"),
         ('one = ["b"]', 'one = ["c"]', "'held_out' .*each name once"),
         ('one = ["b"]', '"../one" = ["b"]', "'held_out' .*a table of lists"),

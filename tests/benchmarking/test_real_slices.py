@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from semivox.benchmarking.protocols import groups_of, read_protocol, split_of
+from semivox.benchmarking.protocols import read_protocol
+from semivox.benchmarking.splits import deal
 from semivox.data.checking import check_dataset
 from semivox.data.dataset import read_dataset
 from semivox.data.preparation import prepare_dataset, prepare_image, prepare_label, restore_probabilities
@@ -67,8 +68,8 @@ def test_a_stored_slice_is_the_slice_of_its_file():
 def test_the_protocols_keep_patients_whole_and_the_published_test_scans_shut(patients):
     dataset = read_dataset(SOURCE)
     protocol = read_protocol(PROTOCOLS / f"acdc-{patients}.toml")
-    split = split_of(protocol, protocol.run[0].labelled, dataset)
-    assert {len(cases) for cases in groups_of(protocol, split, dataset).values()} == {20}
+    split, groups = deal(protocol, *protocol.run[0].budgets, dataset)
+    assert {len(cases) for cases in groups.values()} == {20}
     assert (len(split.labelled), len(split.pool), len(split.held_out)) == (2 * patients, 120, 40)
     whose = [{case.partition("_")[0] for case in cases} for cases in (split.labelled, split.unlabelled, split.held_out)]
     assert sum(map(len, whose)) == len(set.union(*whose)) == 80

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from semivox.benchmarking.own_methods import load_own_methods
-from semivox.benchmarking.protocols import Job, Protocol, groups_of, jobs_of, read_protocol, split_of, with_group
+from semivox.benchmarking.protocols import Job, Protocol, jobs_of, read_protocol, with_group
+from semivox.benchmarking.splits import Deal, deal_jobs
 from semivox.config.keys import for_method, read_config, resolve_config
 from semivox.config.toml import flatten
 from semivox.data.dataset import Dataset, read_dataset
-from semivox.data.splitting import Split
 from semivox.errors import ConfigError, TimeUpError
 from semivox.files import read_object, refuse_no_folder, write_atomic
 from semivox.methods import OwnMethod
@@ -72,16 +72,15 @@ def bench(
     own = load_own_methods(jobs, trust=trust)
     for job in jobs:  # every row, before the first hour of work
         _check(job, protocol, own.get(job.spec.method))
-    splits = {labelled: split_of(protocol, labelled, dataset) for labelled in {job.spec.labelled for job in jobs}}
+    deals = deal_jobs(protocol, jobs, dataset)
     for number, job in enumerate(jobs):
         if job.done:
             continue
         if on_job:
             on_job(job, number, len(jobs))
-        split = splits[job.spec.labelled]
         method, left = own.get(job.spec.method), deadline - time.monotonic()
         _do(
-            job, protocol, dataset, split, method,
+            job, protocol, dataset, deals[job.folder], method,
             seconds=left, cache=cache, device=device, on_row=on_row, on_note=on_note,
         )  # fmt: skip
     return tuple(_report(group, jobs, protocol, output) for group in protocol.groups)
@@ -127,12 +126,14 @@ def _record(job: Job, protocol: Protocol, own: OwnMethod | None) -> dict[str, An
         | {
             "data": protocol.data,
             "held_out": _plain(protocol.held_out),
-            "labelled": _plain(job.spec.labelled),
+            "labelled": _plain(job.labelled),
             "patients": protocol.patients,
             "method": job.spec.method,
             "config": for_method(read_config(protocol.config), job.spec.name),
             "set": job.settings,
         }
+        | ({"draw": job.draw} if job.draw else {})  # not 0: jobs of before know no draws
+        | ({"validation": protocol.validation} if protocol.validation else {})
     )
 
 
@@ -153,7 +154,7 @@ def _do(
     job: Job,
     protocol: Protocol,
     dataset: Dataset,
-    split: Split,
+    deal: Deal,
     own: OwnMethod | None,
     *,
     seconds: float,
@@ -170,7 +171,7 @@ def _do(
         dataset.folder,
         output=job.folder / "run",
         method=own or job.spec.method,
-        split=split,
+        split=deal.split,
         config=protocol.config,
         settings=job.settings,
         resume=True,
@@ -185,7 +186,7 @@ def _do(
     if not outcome.finished:
         raise TimeUpError("the time is up: the same command goes on where it was")
     predict([outcome.run], [dataset.folder], output=job.folder / "masks", held_out=True, device=device)
-    for group, cases in groups_of(protocol, split, dataset).items():
+    for group, cases in deal.groups.items():
         scores = job.scores[group]
         evaluate_masks(job.folder / "masks", dataset.folder / "labelsTr", scores, cases=cases, unit=protocol.unit)
 

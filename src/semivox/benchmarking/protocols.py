@@ -28,11 +28,20 @@ Names may stand instead of numbers, and several groups of held-out cases are the
 
     [[bench.run]]
     labelled = ["patient099", "patient038"]
+
+Several label budgets, each with several draws of the cases that are labelled::
+
+    [bench]
+    draws = 3                  # draw 0 takes the first cases; within a draw, smaller budgets lie within larger ones
+    validation = 1             # of every budget, so many cases are scored instead of trained on
+
+    [[bench.run]]
+    labelled = [2, 4, 8]
 """
 
 import re
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -43,14 +52,13 @@ from pydantic_core import PydanticCustomError
 
 from semivox.config.keys import validated
 from semivox.config.toml import nest
-from semivox.data.dataset import Dataset
-from semivox.data.patients import patient_of
-from semivox.data.splitting import Split, make_split
 from semivox.errors import ConfigError, nearest
 from semivox.methods import own_name
 
 Names = tuple[str, ...]
 Groups = dict[str, Names]
+VALIDATION = "validation"
+"""The group of the cases that are taken out of the label budget to be scored."""
 
 
 def _number_or(expected: str, read: Callable[[Any], Any]) -> PlainValidator:
@@ -72,6 +80,14 @@ def _names(value: Any) -> Names | None:
     return tuple(value) if len(set(value)) == len(value) else None
 
 
+def _budgets_or_names(value: Any) -> tuple[int, ...] | Names | None:
+    """Return a list of whole numbers from 1 on, each once, or one of names; None where it is neither."""
+    numbers = isinstance(value, list | tuple) and all(type(number) is int and number > 0 for number in value)
+    if not numbers:
+        return _names(value)
+    return tuple(value) if len(set(value)) == len(value) else None
+
+
 def _groups(value: Any) -> Groups | None:
     """Return lists of names by the group's name, no name in two of them; None where there is anything else."""
     if not isinstance(value, dict) or not all(re.fullmatch(r"[\w-]+", group) for group in value):
@@ -81,12 +97,14 @@ def _groups(value: Any) -> Groups | None:
 
 
 class RunSpec(BaseModel):
-    """One row of a protocol: a method at a label budget, with its seeds."""
+    """One row of a protocol: a method at one or several label budgets, with its seeds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: str
-    labelled: Annotated[int | Names, _number_or("a list of names, each once", _names)]
+    labelled: Annotated[
+        int | tuple[int, ...] | Names, _number_or("a list of such, or a list of names, each once", _budgets_or_names)
+    ]
     seeds: tuple[int, ...] = (0,)
     label: str = ""
     set: dict[str, Any] = {}
@@ -97,9 +115,12 @@ class RunSpec(BaseModel):
         return own_name(self.method)
 
     @property
-    def budget(self) -> int:
-        """How many cases, or patients, are labelled."""
-        return self.labelled if isinstance(self.labelled, int) else len(self.labelled)
+    def budgets(self) -> tuple[int | Names, ...]:
+        """What is labelled: a number of cases (or patients) or several numbers, or one list of their names."""
+        if isinstance(self.labelled, int):
+            return (self.labelled,)
+        numbers = tuple(number for number in self.labelled if isinstance(number, int))
+        return numbers or (tuple(str(name) for name in self.labelled),)
 
 
 class Protocol(BaseModel):
@@ -115,12 +136,15 @@ class Protocol(BaseModel):
     control: str = "supervised"
     further_controls: tuple[str, ...] = ()
     unit: str | None = None
+    draws: int = Field(1, ge=1)
+    validation: int = Field(0, ge=0)
     run: tuple[RunSpec, ...] = Field(min_length=1)
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """Names of the groups of held-out cases; one without a name where they are counted."""
-        return ("",) if isinstance(self.held_out, int) else tuple(self.held_out)
+        """Names of the groups of cases that are scored; the held-out ones have none where they are counted."""
+        named = ("",) if isinstance(self.held_out, int) else tuple(self.held_out)
+        return (*named, VALIDATION) if self.validation else named
 
 
 @dataclass(frozen=True)
@@ -131,13 +155,17 @@ class Job:
         folder: where run, masks and scores go.
         label: how the report calls it.
         spec: the protocol's row.
+        labelled: its label budget: how many cases, or patients, or which.
+        draw: which draw of the labelled cases; 0 takes the first ones.
         seed: of weights, crops and views.
-        groups: names of the groups of held-out cases.
+        groups: names of the groups of cases that are scored.
     """
 
     folder: Path
     label: str
     spec: RunSpec
+    labelled: int | Names
+    draw: int
     seed: int
     groups: tuple[str, ...] = ("",)
 
@@ -180,25 +208,44 @@ def read_protocol(path: Path) -> Protocol:
     if isinstance(table.get("run"), list):  # row by row, so that a wrong key is compared with those of a row
         table["run"] = [validated(RunSpec, row, where=f"{path}, row {i + 1}") for i, row in enumerate(table["run"])]
     protocol = validated(Protocol, table, where=str(path))
-    names = {name for spec in protocol.run for name in (spec.label or spec.name, spec.name)}
-    for control in protocol.further_controls:
-        if control not in names:
-            raise ConfigError(f"protocol {path}: no row is the further control '{control}': {nearest(control, names)}")
+    for wrong in _contradictions(protocol):
+        raise ConfigError(f"protocol {path}: {wrong}")
     return protocol
 
 
+def _contradictions(protocol: Protocol) -> Iterator[str]:
+    """Yield what the keys of a protocol, each right by itself, make impossible together."""
+    names = {name for spec in protocol.run for name in (spec.label or spec.name, spec.name)}
+    for control in protocol.further_controls:
+        if control not in names:
+            yield f"no row is the further control '{control}': {nearest(control, names)}"
+    if not isinstance(protocol.held_out, int) and VALIDATION in protocol.held_out:
+        yield f"the group '{VALIDATION}' is that of the key {VALIDATION}: give the held-out group another name"
+    for number, spec in enumerate(protocol.run, 1):
+        budgets = [budget_size(budget) for budget in spec.budgets]
+        if protocol.draws > 1 and not all(isinstance(budget, int) for budget in spec.budgets):
+            yield f"row {number} names its labelled cases, and draws = {protocol.draws}: only numbers can be drawn"
+        if min(budgets) <= protocol.validation:
+            yield (
+                f"row {number} has {min(budgets)} labelled, of which validation = {protocol.validation} takes all: "
+                "lower it, or label more"
+            )
+
+
 def jobs_of(protocol: Protocol, output: Path) -> list[Job]:
-    """Return a protocol's jobs in order: all rows with their first seed, then with their second, and so on.
+    """Return a protocol's jobs in order: all rows and draws with their first seed, then with their second, and so on.
 
     Raises:
         ConfigError: two rows with the same label, budget and seed.
     """
     rounds = max(len(spec.seeds) for spec in protocol.run)
     jobs = [
-        Job(output / _folder_name(spec, spec.seeds[i]), spec.label or spec.name, spec, spec.seeds[i], protocol.groups)
+        _job(protocol, output, spec, labelled, draw, spec.seeds[i])
         for i in range(rounds)
+        for draw in range(protocol.draws)
         for spec in protocol.run
         if i < len(spec.seeds)
+        for labelled in spec.budgets
     ]
     folders = [job.folder for job in jobs]
     twice = {folder.name for folder in folders if folders.count(folder) > 1}
@@ -207,47 +254,14 @@ def jobs_of(protocol: Protocol, output: Path) -> list[Job]:
     return jobs
 
 
-def cases_of(names: Iterable[str], dataset: Dataset, patients: str | None) -> list[str]:
-    """Return the labelled cases of the named patients, sorted; without `patients` the names are those of cases.
-
-    Raises:
-        ConfigError: a patient of that name has no labelled case; the message names the nearest.
-    """
-    known: dict[str, list[str]] = {}
-    for case in dataset.labelled:
-        known.setdefault(patient_of(case, patients), []).append(case)
-    found = []
-    for name in names:
-        if name not in known:
-            what = "case" if patients is None else "patient"
-            raise ConfigError(f"{dataset.folder}: no {what} '{name}' with a label: {nearest(name, known)}")
-        found += known[name]
-    return sorted(found)
+def budget_size(labelled: int | Names) -> int:
+    """Return how many cases, or patients, a label budget has."""
+    return labelled if isinstance(labelled, int) else len(labelled)
 
 
-def split_of(protocol: Protocol, labelled: int | Names, dataset: Dataset) -> Split:
-    """Return the split of the rows with these labels; all groups of the protocol are held out.
-
-    Raises:
-        ConfigError: an unknown name.
-        DatasetError: the data set cannot be split so.
-    """
-    held_out, patients = protocol.held_out, protocol.patients
-    return make_split(
-        dataset,
-        labelled=labelled if isinstance(labelled, int) else cases_of(labelled, dataset, patients),
-        held_out=held_out if isinstance(held_out, int) else cases_of(chain(*held_out.values()), dataset, patients),
-        patients=patients,
-    )
-
-
-def groups_of(protocol: Protocol, split: Split, dataset: Dataset) -> dict[str, list[str]]:
-    """Return the held-out cases by group."""
-    if isinstance(protocol.held_out, int):
-        return {"": list(split.held_out)}
-    return {group: cases_of(names, dataset, protocol.patients) for group, names in protocol.held_out.items()}
-
-
-def _folder_name(spec: RunSpec, seed: int) -> str:
-    words = "".join(letter if letter.isalnum() else "-" for letter in spec.label or spec.name)
-    return f"{words}-{spec.budget}-seed{seed}"
+def _job(protocol: Protocol, output: Path, spec: RunSpec, labelled: int | Names, draw: int, seed: int) -> Job:
+    label = spec.label or spec.name
+    words = "".join(letter if letter.isalnum() else "-" for letter in label)
+    drawn = f"-draw{draw}" if draw else ""
+    folder = output / f"{words}-{budget_size(labelled)}{drawn}-seed{seed}"
+    return Job(folder, label, spec, labelled, draw, seed, protocol.groups)

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 from semivox.data.dataset import Dataset
 from semivox.data.patients import patient_of
-from semivox.data.splitting import Split, grouped_by_patient
-from semivox.data.volume import content_hash, read_image
+from semivox.data.splitting import Split, grouped_by_patient, image_hashes
 from semivox.errors import ConfigError
 
 
@@ -60,5 +59,4 @@ def with_hashes(fold: Split, whole: Split, dataset: Dataset) -> Split:
     Held-out scans of the whole split are not opened; they have the hashes that it has.
     """
     new = [name for name in fold.held_out if name not in whole.held_out]
-    hashes = {name: content_hash(read_image(dataset.case(name).images).array) for name in new}
-    return replace(fold, hashes={**whole.hashes, **hashes})
+    return replace(fold, hashes={**whole.hashes, **image_hashes(new, dataset)})

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -103,9 +103,13 @@ def make_split(
     split = Split(tuple(sorted(first)), tuple(sorted(others)), tuple(sorted(last)), patients, seed)
     check_split(split, dataset)
     if hash_held_out:
-        hashes = {name: content_hash(read_image(dataset.case(name).images).array) for name in split.held_out}
-        split = replace(split, hashes=hashes)
+        split = replace(split, hashes=image_hashes(split.held_out, dataset))
     return split
+
+
+def image_hashes(names: Iterable[str], dataset: Dataset) -> dict[str, str]:
+    """Return the content hash of each case's image, which is read."""
+    return {name: content_hash(read_image(dataset.case(name).images).array) for name in sorted(names)}
 
 
 def grouped_by_patient(names: Sequence[str], patients: str | None, seed: int | None) -> dict[str, list[str]]:

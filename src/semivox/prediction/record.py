@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from semivox.data.patients import patient_of
 from semivox.data.splitting import read_split
 from semivox.errors import ConfigError, RunError
 from semivox.files import file_digest, read_object, write_atomic
@@ -22,13 +23,16 @@ def make_record(
 ) -> dict[str, Any]:
     """Return what prediction.json says: all that tells where masks come from."""
     first = predictors[0].run
+    split = read_split(first.split_file)
     return {
         "run": [str(p.run.path.resolve()) for p in predictors],
         "method": first.facts["method"],
         "group": first.config.label or first.facts["method"],
         "seed": first.config.seed,
         "split": first.facts["split"],
-        "patients": read_split(first.split_file).patients,
+        "patients": split.patients,
+        "labelled": len({patient_of(case, split.patients, unknown=case) for case in split.labelled}),
+        "draw": split.seed or 0,
         "weights": [file_digest(p.checkpoint) for p in predictors],
         "step": [p.step for p in predictors],
         "steps": [p.steps for p in predictors],

@@ -20,6 +20,7 @@ class RunDetails:
 
     Attributes:
         group, seed: of the run.
+        draw: which draw of the labelled scans; 0 are the first ones.
         labelled, unlabelled: names of the scans that it was trained on.
         started: day and time at which its training began.
         seconds: how long its steps took, roughly; preparation and relabelling are not in it.
@@ -30,6 +31,7 @@ class RunDetails:
 
     group: str
     seed: int | None
+    draw: int | None
     labelled: tuple[str, ...] | None
     unlabelled: tuple[str, ...] | None
     started: str
@@ -43,7 +45,7 @@ class RunDetails:
         scans = {"labelled": self.labelled, "unlabelled": self.unlabelled}
         counts = {name: None if cases is None else len(cases) for name, cases in scans.items()}
         names = {f"{name}_scans": " ".join(cases or ()) for name, cases in scans.items()}
-        run: dict[str, object] = {"method": self.group, "seed": self.seed}
+        run: dict[str, object] = {"method": self.group, "seed": self.seed, "draw": self.draw}
         return {**run, **counts, "started": self.started, "seconds": self.seconds, **names}
 
 
@@ -70,6 +72,7 @@ def run_details(run: Scores) -> RunDetails:
     return RunDetails(
         group=run.group,
         seed=run.seed,
+        draw=run.draw,
         labelled=_union(splits, "labelled"),
         unlabelled=_union(splits, "unlabelled"),
         started=", ".join(filter(None, map(_started, _run_folders(run)))),

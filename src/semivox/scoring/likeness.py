@@ -126,7 +126,12 @@ def _facts(run: Scores, *, methods: bool) -> tuple[dict[str, Any], ...]:
     if methods:
         keys |= flatten({"method": _table(config.get("method"))})
     predicted = {f"predict's {key}": value for key, value in options.items()}
-    return split, steps, keys, predicted, _hd95(run) if methods else {}
+    labels = [{key: found} if found is not None else {} for key, found in _labels(run).items()]
+    return split, steps, keys, predicted, *labels, _hd95(run) if methods else {}
+
+
+def _labels(run: Scores) -> dict[str, int | None]:
+    return {"labelled": run.labelled, "draw": run.draw}
 
 
 def _hd95(run: Scores) -> dict[str, str]:

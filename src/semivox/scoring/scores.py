@@ -71,8 +71,17 @@ class Scores:
     @property
     def seed(self) -> int | None:
         """Seed of the run, where known."""
-        seed = self.prediction.get("seed")
-        return int(seed) if isinstance(seed, int | float) else None
+        return self._number("seed")
+
+    @property
+    def draw(self) -> int | None:
+        """Which draw of the labelled cases the run was trained on; 0 are the first ones, None is not known."""
+        return self._number("draw")
+
+    @property
+    def labelled(self) -> int | None:
+        """How many cases, or patients, the run was trained on with their labels, where known."""
+        return self._number("labelled")
 
     @property
     def split(self) -> str | None:
@@ -97,6 +106,11 @@ class Scores:
     def metrics(self) -> tuple[str, ...]:
         """The columns that hold scores."""
         return tuple(self.rows[0].values)
+
+    def _number(self, key: str) -> int | None:
+        """Return a whole number that prediction.json said, where it did."""
+        found = self.prediction.get(key)
+        return int(found) if isinstance(found, int | float) else None
 
     def locate(self, path: object) -> Path | None:
         """Return the existing file or folder that scores.json names, or its namesake beside scores.json; else None."""
