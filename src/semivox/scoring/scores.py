@@ -110,7 +110,7 @@ class Scores:
     def _number(self, key: str) -> int | None:
         """Return a whole number that prediction.json said, where it did."""
         found = self.prediction.get(key)
-        return int(found) if isinstance(found, int | float) else None
+        return int(found) if isinstance(found, int | float) and math.isfinite(found) else None
 
     def locate(self, path: object) -> Path | None:
         """Return the existing file or folder that scores.json names, or its namesake beside scores.json; else None."""
