@@ -19,7 +19,7 @@ def test_a_run_tells_its_scans_its_day_and_its_time(tmp_path):
     assert (found.started, found.seconds) == ("2026-03-01 09:30:00 UTC", 600)
     html = write_report([path], tmp_path / "report.html").read_text()
     line = html.split("Training took</th>")[1].split("</tr>\n</tbody>")[0]
-    assert '<th scope="row">ua_mt</th><td>3</td><td>2</td><td>3</td><td>2026-03-01 09:30:00 UTC</td>' in line
+    assert '<th scope="row">ua_mt</th><td>3</td><td>–</td><td>2</td><td>3</td><td>2026-03-01 09:30:00 UTC</td>' in line
     assert "<td>10 min</td>" in line
     assert "2 labelled scans" in html
     assert "case_80 case_81 case_82" in html
