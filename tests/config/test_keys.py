@@ -118,7 +118,7 @@ PUBLISHED = {
         "optimizer": "sgd", "lr": 0.01, "momentum": 0.9, "nesterov": False, "weight_decay": 5e-4,
         "schedule": "drop", "drops": (0.5,), "ema_decay": 0.999, "warm_start": True,
         "weight_sdm": 0.1, "weight_contrast": 0.5, "weight_distillation": 0.1, "weight_consistency": 0.1, "tau": 0.5,
-        "ramp": "all", "alpha_dropout": 0.1, "pool": 128, "pool_kind": "avg", "noise": 0.1,
+        "ramp": "all", "teacher_view": "paper", "alpha_dropout": 0.1, "pool": 128, "pool_kind": "avg", "noise": 0.1,
         "sdm": True, "sdm_norm": "crop", "extra": "none", "contrast_slices": None, "reduction": "mean",
     },
 }  # fmt: skip

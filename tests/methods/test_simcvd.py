@@ -56,18 +56,58 @@ def test_the_two_heads_always_draw_their_own_dropout_masks(mode):
         method.eval()  # no mode switches the masks off
 
 
-def test_both_views_are_one_crop_with_two_noises():
-    method = make_toy_method("simcvd")
+@pytest.mark.parametrize("view", ["clean", "paper"])
+def test_both_views_of_the_contrast_are_one_crop_with_two_noises(view):
+    method = make_toy_method("simcvd", teacher_view=view)
     with spied(method.student.encoder) as student, spied(method.teacher.encoder) as teacher:
         run_forward(method, toy_batch(), toy_progress())
     assert [len(image) for image, _ in student] == [2, 4]  # labelled first
-    assert len(teacher) == 1
+    assert len(teacher) == (2 if view == "clean" else 1)
     difference = (student[1][0] - teacher[0][0]).abs()
     assert 0.2 < difference.max() <= 0.4001
-    method = make_toy_method("simcvd", noise=0.0)
+    method = make_toy_method("simcvd", noise=0.0, teacher_view=view)
     with spied(method.student.encoder) as student, spied(method.teacher.encoder) as teacher:
         run_forward(method, toy_batch(), toy_progress())
     assert torch.equal(student[1][0], teacher[0][0])
+
+
+class _Marked(torch.nn.Module):
+    """A teacher's encoder that gives random features for one crop, and its own for all others."""
+
+    def __init__(self, encoder, crop):
+        super().__init__()
+        self.encoder, self.crop = encoder, crop
+
+    def forward(self, image):
+        features = self.encoder(image)
+        if not torch.equal(image, self.crop):
+            return features
+        return {name: torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) for name, x in features.items()}
+
+
+def test_targets_come_of_the_clean_crop_and_the_contrast_of_the_noisy_one():
+    """Exchange what the teacher makes of the one crop or of the other, and see which terms notice."""
+    batch, quiet = toy_batch(), {"geometry": "none", "alpha_dropout": 0.0, "teacher_mode": "eval"}
+
+    def terms(exchanged, view):
+        method = make_toy_method("simcvd", net={"dropout": 0.0}, intensity="strong", teacher_view=view, **quiet)
+        with spied(method.teacher.encoder) as seen:
+            run_forward(method, batch, toy_progress())
+        assert [torch.equal(image, batch.image_u) for image, _ in seen] == [False, True][: len(seen)]
+        if exchanged is not None:
+            method.teacher.encoder = _Marked(method.teacher.encoder, seen[exchanged][0])
+        losses = run_forward(method, batch, toy_progress()).losses
+        return [losses[name].item() for name in UNSUPERVISED]
+
+    contrast, *targets = terms(None, "clean")
+    noisy, clean = terms(0, "clean"), terms(1, "clean")
+    assert noisy[0] != contrast
+    assert noisy[1:] == targets
+    assert clean[0] == contrast
+    assert all(one != other for one, other in zip(clean[1:], targets, strict=True))
+    before, after = terms(None, "paper"), terms(0, "paper")
+    assert all(one != other for one, other in zip(before, after, strict=True))
+    assert before[0] == contrast
 
 
 @pytest.mark.parametrize("extra", ["local_shuffle", "nonlinear", "inpaint", "outpaint"])

@@ -2,10 +2,12 @@
 
 Paper:  Tarvainen & Valpola, NeurIPS 2017, arXiv:1703.01780.
 Volume: as the baseline of Yu et al., MICCAI 2019, arXiv:1907.07034.
-Differs from the paper: the segmentation loss is (Dice + CE) / 2; student and teacher see one geometry and intensity per
-volume, the teacher noise on its input besides; buffers (batch norm's running statistics) are averaged like weights.
-The student predicts. With `teacher_mode = "train"` the teacher's dropout stays on and its batch norm, if any, uses its
-own batch, as in UA-MT; "eval" switches both off whatever mode the method is in.
+Differs from the paper: the segmentation loss is (Dice + CE) / 2; student and teacher see one geometry per volume, the
+teacher the crop with its own intensities, the student with random ones and noise. As published, both see one intensity
+and the teacher the noise: `teacher_view = "paper"`; its target is then no better than what it sees. Buffers (batch
+norm's running statistics) are averaged like weights. The student predicts. With `teacher_mode = "train"` the teacher's
+dropout stays on and its batch norm, if any, uses its own batch, as in UA-MT; "eval" switches both off whatever mode the
+method is in.
 Shapes: B volumes, C channels, K classes, X Y Z voxels; _l labelled, _u unlabelled; p probabilities.
 """
 
@@ -32,14 +34,17 @@ class Config(MethodConfig):
     """alpha of the moving average; 0.99 as in UA-MT, reached by a warm start min(1 - 1/(step + 1), alpha)."""
     weight: float = Field(0.1, ge=0)
     """final weight of the consistency term; it ramps up as exp(-5 (1 - fraction)^2)."""
+    teacher_view: Literal["clean", "paper"] = "clean"
+    """whether the teacher sees unlabelled crops with their own intensities, or the student's view of them and noise."""
     noise: float = Field(0.1, ge=0)
-    """standard deviation of the noise on the teacher's input, cut at twice as much."""
+    """standard deviation of the noise on the student's unlabelled crops, or, with `teacher_view = "paper"`, on the
+    teacher's; cut at twice as much."""
     teacher_mode: Literal["train", "eval"] = "train"
     """whether the teacher's dropout is on."""
 
 
 class MeanTeacher(Method):
-    """L = L_seg(x_l, y_l) + w(t) * || p_student(x_u) - p_teacher(x_u + noise) ||^2."""
+    """L = L_seg(x_l, y_l) + w(t) * || p_student(x_u + noise) - p_teacher(clean x_u) ||^2."""
 
     config: Config
 
@@ -53,18 +58,23 @@ class MeanTeacher(Method):
         view = self.augment(batch, progress)
         terms = Terms({"supervised": dice_ce(self.student(view.image_l), view.label_l, view.valid_l)})
         if view.image_u is not None:
-            p_u = self.student(view.image_u).softmax(1)
+            seen, taught = self._views(view, view.image_u, progress)
+            p_u = self.student(seen).softmax(1)
             with torch.no_grad():
-                p_teacher = self.teacher(self._noisy(view.image_u, progress)).softmax(1)
+                p_teacher = self.teacher(taught).softmax(1)
             ramp = sigmoid_rampup(progress.fraction)
             terms.losses["consistency"] = self.config.weight * ramp * masked_mse(p_u, p_teacher, view.valid_u)
             if progress.logged:
                 terms.shown["consistency_ramp"] = torch.tensor(ramp)
         return terms
 
-    def _noisy(self, image: Tensor, progress: Progress) -> Tensor:
+    def _views(self, view: Batch, image: Tensor, progress: Progress) -> tuple[Tensor, Tensor]:
+        """Return unlabelled crops as the student and as the teacher sees them."""
         noise = self.config.noise
-        return with_noise(image, scale=noise, clip=2 * noise, generator=progress.generator("noise"))
+        noisy = with_noise(image, scale=noise, clip=2 * noise, generator=progress.generator("noise"))
+        if self.config.teacher_view == "paper" or view.clean_u is None:
+            return image, noisy
+        return noisy, view.clean_u
 
     def after_step(self, progress: Progress) -> None:
         """Move the teacher."""

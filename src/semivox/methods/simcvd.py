@@ -8,6 +8,8 @@ Differs from the paper:
   one random geometry and intensity; they differ by input noise, the networks' dropout and the heads' two AlphaDropout
   masks, which are always on, the teacher's too. The maps of Eq. 2 come from the noisy forward that Eq. 5 needs anyway;
   `noise = 0` gives the paper's views by dropout alone (`simcvd-la2018-dropout`).
+  Targets. What the student is to find, in Eqs. 4 and 5, the teacher reads off the clean crop, with its own intensities
+  and no noise; the contrast keeps two noisy views. In the paper one noisy view serves both: `teacher_view = "paper"`.
   Slices. The paper adds each map to the crop before slices are told apart; both views then share the crop, which solves
   the contrast: with another volume's map the loss is the same. `slices = "maps"` compares maps alone.
   Maps. The paper computes distances on the crop; here they are measured in mm once per volume, so a boundary just
@@ -56,7 +58,7 @@ EXTRAS: dict[str, Callable[..., Tensor]] = {
 
 
 class Config(MethodConfig):
-    """SimCVD's fields. The defaults of those listed in this class are the paper's, and ours where it is silent.
+    """SimCVD's fields. Defaults of those in this class are the paper's (save `teacher_view`), ours where it is silent.
 
     Augmentation (small affine, weak intensity), Nesterov's momentum and instance norm are semivox's own unless set: the
     config `simcvd-la2018` pins turns, no intensity, plain momentum and batch norm.
@@ -84,6 +86,9 @@ class Config(MethodConfig):
     """whether the decay starts as min(1 - 1 / (step + 1), ema_decay)."""
     teacher_mode: Literal["train", "eval"] = "train"
     """whether the dropout of the teacher's net is on; its head's AlphaDropout always is."""
+    teacher_view: Literal["clean", "paper"] = "clean"
+    """whether the teacher sees unlabelled crops with their own intensities where it sets a target (distillation and
+    consistency), or its noisy view for the contrast there too, which saves a forward pass."""
     noise: float = Field(0.1, ge=0)
     """standard deviation of each view's input noise, cut at twice as much; 0 = views by dropout alone."""
     extra: Literal["none", "local_shuffle", "nonlinear", "inpaint", "outpaint"] = "none"
@@ -97,7 +102,7 @@ class Config(MethodConfig):
     consistency_sdm: bool = True
     """whether the consistency compares signed distance maps too."""
     slices: Literal["paper", "maps"] = "paper"
-    """what the contrast of slices reads: the maps on the clean crop, as in the paper, where the crop, the same in both
+    """what the contrast of slices reads: the maps on the crop, as in the paper, where the crop, the same in both
     views, tells every slice from the others and the maps learn little; or the maps alone, whose contrast has many times
     the gradient: lower `weight_contrast` with it."""
     alpha_dropout: float = Field(0.1, ge=0, lt=1)
@@ -180,7 +185,7 @@ class SimCVD(Method):
         # Which slices hold a valid voxel the CPU must know: asked before any network is queued on a GPU.
         rows = self._rows(valid_slices(valid_u, view.slice_axis), progress)
         terms = self._supervised(view)
-        self._unsupervised(terms, image_u, valid_u, rows, view.slice_axis, progress)
+        self._unsupervised(terms, view, image_u, valid_u, rows, progress)
         return terms
 
     def _supervised(self, view: Batch) -> Terms:
@@ -192,23 +197,26 @@ class SimCVD(Method):
         return terms
 
     def _unsupervised(
-        self, terms: Terms, image: Tensor, valid: Tensor, rows: Tensor, slice_axis: int, progress: Progress
+        self, terms: Terms, view: Batch, image: Tensor, valid: Tensor, rows: Tensor, progress: Progress
     ) -> None:
-        config = self.config
+        config, slice_axis = self.config, view.slice_axis
         image_s, image_t = self._views(image, valid, progress)
         s = self._outputs(self.student, self.head_sdm, image_s)
         with torch.no_grad():
             t = self._outputs(self.teacher, self.teacher_sdm, image_t)
-        clean, mask = image.mean(1, keepdim=True) * (config.slices == "paper"), valid.unsqueeze(1)
+            target = t
+            if config.teacher_view == "clean" and view.clean_u is not None:
+                target = self._outputs(self.teacher, self.teacher_sdm, view.clean_u)
+        crop, mask = image.mean(1, keepdim=True) * (config.slices == "paper"), valid.unsqueeze(1)
         # The boundary-aware maps Q^ba = X + Q^sdm (or Q^sdm alone), zero in padding, as slices (F, N, A, B).
-        h_s = self.head_slices(stack_slices((clean + s.map) * mask, slice_axis).index_select(1, rows))
+        h_s = self.head_slices(stack_slices((crop + s.map) * mask, slice_axis).index_select(1, rows))
         with torch.no_grad():
-            h_t = self.teacher_slices(stack_slices((clean + t.map) * mask, slice_axis).index_select(1, rows))
-        v_s, v_t = s.bottleneck.flatten(2).mT, t.bottleneck.flatten(2).mT  # (M, N, D)
+            h_t = self.teacher_slices(stack_slices((crop + t.map) * mask, slice_axis).index_select(1, rows))
+        v_s, v_t = s.bottleneck.flatten(2).mT, target.bottleneck.flatten(2).mT  # (M, N, D)
         positions = coarse_mask(valid, s.bottleneck.shape[2:]).flatten(1)
-        difference = masked_mse(s.logits.softmax(1), t.logits.softmax(1), valid)
+        difference = masked_mse(s.logits.softmax(1), target.logits.softmax(1), valid)
         if config.sdm and config.consistency_sdm:
-            difference = difference + masked_mse(s.map, t.map, valid)
+            difference = difference + masked_mse(s.map, target.map, valid)
         ramp = sigmoid_rampup(progress.fraction)
         others = ramp if config.ramp == "all" else 1.0
         distillation = pairwise_distillation(v_s, v_t, positions, reduction=config.reduction)  # Eq. 4
