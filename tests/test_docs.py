@@ -50,6 +50,12 @@ def test_the_page_of_results_is_what_the_committed_scores_make():
     assert (ROOT / "docs/results.md").read_text() == made.stdout.decode(), told
 
 
+def test_the_page_of_published_figures_is_what_the_tables_make():
+    made = subprocess.run([sys.executable, "benchmarks/published.py"], cwd=ROOT, capture_output=True, check=True)
+    told = "run: python benchmarks/published.py > docs/published.md"
+    assert (ROOT / "docs/published.md").read_text() == made.stdout.decode(), told
+
+
 def test_the_page_of_methods_is_what_the_cards_make():
     page = (ROOT / "docs/methods.md").read_text()
     assert page == methods_page() + "\n", "run: python -m semivox.cli.cards > docs/methods.md"
