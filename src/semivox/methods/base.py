@@ -117,8 +117,8 @@ class Method(nn.Module):
 
         Distances in the box are those that its voxels had: near its faces they see borders that it cut off.
         """
-        chosen = uniform((len(view.label_l),), generator) < self.config.cutmix_labelled
         boxes = box_masks(view.label_l.shape, generator, slice_axis=view.slice_axis)
+        chosen = uniform((len(boxes),), generator) < self.config.cutmix_labelled
         boxes = boxes & per_item(chosen, boxes) & partner(view.valid_l)
         view.image_l, view.label_l, view.valid_l = (mix(x, boxes) for x in (view.image_l, view.label_l, view.valid_l))
         view.targets_l = _in_voxels(view.targets_l, boxes.shape[1:], lambda x: mix(x, boxes))
