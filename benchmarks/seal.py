@@ -2,8 +2,8 @@
 
     SEMIVOX_DATA=... python benchmarks/seal.py RUNS [--only acdc ...] [--seeds 0 1 2] [--precision bf16]
 
-Trains every row of benchmarks/sealed.toml on `imagesTr` (the first scans or patients of the row's `order` labelled, all
-others unlabelled, nothing held out) and predicts `imagesTs` once. Masks go to
+Trains every row of benchmarks/predictions/recipes.toml on `imagesTr` (the first scans or patients of the row's `order`
+labelled, all others unlabelled, nothing held out) and predicts `imagesTs` once. Masks go to
 benchmarks/predictions/DATASET/METHOD-LABELLED-seedS.npz: for each case the label array as its file would hold it,
 uint8. What exists is skipped, and a run that was cut is gone on with.
 """
@@ -77,11 +77,11 @@ def main() -> None:
     """Seal what the command line names, seed by seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, help="folder of the runs; they are not committed")
-    parser.add_argument("--only", nargs="+", help="data sets, by their names in sealed.toml; by default all")
+    parser.add_argument("--only", nargs="+", help="data sets, by their names in recipes.toml; by default all")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--precision", default="auto", help='"bf16" halves the time on a CPU with AMX')
     words = parser.parse_args()
-    rows = tomllib.loads((HERE / "sealed.toml").read_text())
+    rows = tomllib.loads((HERE / "predictions" / "recipes.toml").read_text())
     for seed in words.seeds:
         for name in words.only or rows:
             for method, budgets in rows[name]["labelled"].items():

@@ -61,7 +61,7 @@ def test_a_key_for_each_test_scan_holds_its_mask_and_a_second_call_leaves_it(sea
 
 
 def test_every_row_of_the_fixed_recipes_can_be_followed():
-    rows = tomllib.loads(FILE.with_name("sealed.toml").read_text())
+    rows = tomllib.loads((FILE.parent / "predictions" / "recipes.toml").read_text())
     assert set(rows) == {"acdc", "hippocampus", "la2018", "nuclei"}
     for row in rows.values():
         for method, budgets in row["labelled"].items():

@@ -27,7 +27,8 @@ def test_it_predicts(run, toy_data, tmp_path):
 def test_it_goes_on_and_its_last_row_is_what_it_was(run, toy_data, toy_cache):
     notes: list[str] = []
     assert train(toy_data, output=run, resume=True, cache=toy_cache, device="cpu", on_note=notes.append).finished
-    assert any("before its method had these fields, and goes on with method.schedule_over = stage" in n for n in notes)
+    [note] = [n for n in notes if "before its method had these fields, and goes on with" in n]
+    assert "method.schedule_over = stage" in note
     assert read_checkpoint(open_run(run).latest())["total_step"] == 4
     rows = open_run(run).log_rows()
     assert [row["total_step"] for row in rows] == [0, 1, 2, 3]
