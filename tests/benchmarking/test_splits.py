@@ -55,6 +55,16 @@ def test_a_patient_stands_for_all_labelled_scans_of_it_and_without_patients_a_na
         cases_of(["case_b"], patients, None)
 
 
+def test_subgroups_are_of_held_out_cases(many):
+    protocol = protocol_of(held_out=3, subgroups={"turned": ("case_10", "case_11")})
+    assert len(deal_jobs(protocol, jobs_of(protocol, Path("out")), many)) == 1
+    for names, told in ((("case_02",), "subgroup 'turned': found case_02, which is not held out"),
+                        (("case_99",), "no case 'case_99' with a label")):  # fmt: skip
+        wrong = protocol_of(held_out=3, subgroups={"turned": names})
+        with pytest.raises(ConfigError, match=told):
+            deal_jobs(wrong, jobs_of(wrong, Path("out")), many)
+
+
 def test_draw_0_takes_the_first_cases_and_its_split_is_that_of_before(many):
     assert deal(protocol_of(held_out=3), 4, many).split == make_split(many, labelled=4, held_out=3, hash_held_out=False)
 

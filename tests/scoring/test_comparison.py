@@ -6,6 +6,7 @@ import pytest
 from scipy import stats
 
 from semivox.scoring.comparison import compare, compare_all, holm, summarise, wilcoxon_p
+from semivox.scoring.interval import mean_interval, training_reach
 from semivox.scoring.scores import Group, Row, Scores
 
 NAN = float("nan")
@@ -165,3 +166,44 @@ def test_two_definitions_of_hd95_are_compared_with_no_verdict_and_all_else_is(tm
         replace(run, info=run.info | {"hd95": how}) for run in shifted(VALUES, by, tmp_path).runs
     )) for by, how in ((0.1, "max"), (0, "pooled"))]  # fmt: skip
     assert compare(*by_dice, "dice").verdict == "better"
+
+
+def trained(name, rows, tmp_path, word="seed"):
+    """A group with a run per row of scores, its seeds (or draws) counted from 0 on."""
+    scores = [dict(zip("abcdef", row, strict=True)) for row in rows]
+    return group(name, *(run(values, tmp_path, **{word: n}) for n, values in enumerate(scores)))
+
+
+def test_an_interval_of_three_seeds_is_over_cases_and_seeds_and_of_two_over_cases(tmp_path):
+    """Every seed lifts all cases alike, by .1, .2, .3: the spread is the seeds' alone, .1, and t is 4.303."""
+    control = [[0.1, 0.2, 0.3, 0.4, 0.5, 0.6]] * 3
+    method = [[value + gain for value in row] for row, gain in zip(control, (0.1, 0.2, 0.3), strict=True)]
+    found = compare(trained("m", method, tmp_path), trained("c", control, tmp_path), "dice")
+    assert found.over == "cases and seeds"
+    assert (found.low, found.high) == pytest.approx((0.2 - 4.302653 * 0.1 / 3**0.5, 0.2 + 4.302653 * 0.1 / 3**0.5))
+    assert found.verdict == "no difference shown", "p is .031, but other seeds might give nothing"
+    two = compare(trained("m", method[:2], tmp_path), trained("c", control[:2], tmp_path), "dice")
+    assert (two.over, two.low, two.high) == pytest.approx(("cases", 0.15, 0.15))
+    one = summarise(trained("m", method, tmp_path), "dice")
+    _, high = stats.t.interval(0.95, 5, 0.55, stats.sem(control[0]))
+    more = 4.302653 * 0.1 / 3**0.5
+    assert one.over == "cases and seeds"
+    assert one.high - one.mean == pytest.approx(math.hypot(high - 0.55, more))
+
+
+def test_with_three_draws_the_draw_is_what_is_random(tmp_path):
+    gains = {(draw, seed): 0.1 * draw + 0.01 * seed for draw in range(3) for seed in range(2)}
+    rows = {key: [value + gain for value in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)] for key, gain in gains.items()}
+    runs = [run(dict(zip("abcdef", row, strict=True)), tmp_path, draw=d, seed=s) for (d, s), row in rows.items()]
+    found = summarise(group("m", *runs), "dice")
+    by_hand = math.hypot(stats.t.ppf(0.975, 5) * stats.sem([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]), 4.302653 * 0.1 / 3**0.5)
+    assert found.over == "cases and draws"
+    assert found.high - found.mean == pytest.approx(by_hand)
+
+
+def test_trainings_are_told_apart_over_the_cases_that_all_of_them_have(tmp_path):
+    rows = [[0.1, 0.2, 0.3, 0.4, 0.5, NAN], [0.2, 0.3, 0.4, 0.5, 0.6, 0.9], [0.3, 0.4, 0.5, 0.6, 0.7, 0.1]]
+    whole = summarise(trained("m", rows, tmp_path), "dice")
+    cut = training_reach([row[:5] for row in rows])
+    values = [*np.mean([row[:5] for row in rows], axis=0), 0.5]
+    assert (whole.low, whole.high) == pytest.approx(mean_interval(values, reach=cut))

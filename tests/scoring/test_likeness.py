@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from semivox.reporting.tables import tabulate
+from semivox.scoring.comparison import common_seeds
 from semivox.scoring.likeness import confounders, differences, group_scores, is_known
 from semivox.scoring.scores import Row, Scores
 
@@ -108,3 +109,20 @@ def test_runs_scored_by_two_definitions_of_hd95_are_not_pooled_and_the_page_says
     assert confounders(method, control, "hd95_mm") == ("definition of HD95 pooled against max",)
     notes = tabulate([method, control], control="control").notes
     assert "HD95 not comparable: it is pooled of m, max of control; evaluate one of them again." in notes
+
+
+def test_draws_of_as_many_labelled_cases_are_pooled_and_compared_draw_by_draw(tmp_path):
+    runs = [run(tmp_path, name, labelled=4, draw=draw, split=f"s{draw}") for name in ("m", "n") for draw in range(3)]
+    first, second = group_scores(runs)
+    assert [(group.name, [one.draw for one in group.runs]) for group in (first, second)] == [
+        ("m", [0, 1, 2]), ("n", [0, 1, 2]),
+    ]  # fmt: skip
+    assert confounders(first, second) == ()
+    assert common_seeds(first, second) == 3
+    assert common_seeds(first, replace(second, runs=second.runs[:1])) == 1
+
+
+@pytest.mark.parametrize("noted", [{"labelled": 8, "draw": 1}, {"labelled": 4, "draw": 0}, {"labelled": 4}])
+def test_another_split_that_is_no_other_draw_of_as_many_is_a_difference(noted, tmp_path):
+    first, second = run(tmp_path, "m", labelled=4, draw=0), run(tmp_path, "m", split="t", **noted)
+    assert differences(first, second)["split"] == ("s", "t")

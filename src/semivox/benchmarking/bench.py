@@ -198,5 +198,6 @@ def _report(group: str, jobs: Sequence[Job], protocol: Protocol, output: Path) -
         output / with_group("report", group, ".html"),
         control=protocol.control,
         further_controls=protocol.further_controls,
+        subgroups=protocol.subgroups,
         title=f"{protocol.title}: {group}" if group else protocol.title,
     )

@@ -37,6 +37,11 @@ Several label budgets, each with several draws of the cases that are labelled::
 
     [[bench.run]]
     labelled = [2, 4, 8]
+
+Held-out cases (or patients) that the reports describe by themselves, too::
+
+    [bench.subgroups]
+    turned = ["patient019", "patient098"]
 """
 
 import re
@@ -138,6 +143,7 @@ class Protocol(BaseModel):
     unit: str | None = None
     draws: int = Field(1, ge=1)
     validation: int = Field(0, ge=0)
+    subgroups: dict[str, Annotated[Names, Field(min_length=1)]] = {}
     run: tuple[RunSpec, ...] = Field(min_length=1)
 
     @property

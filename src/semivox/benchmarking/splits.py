@@ -33,11 +33,16 @@ def deal_jobs(protocol: Protocol, jobs: Iterable[Job], dataset: Dataset) -> dict
     """Return the cases of every job by its folder; each held-out image is read once, for its hash.
 
     Raises:
-        ConfigError: an unknown name.
+        ConfigError: an unknown name, or a case of a subgroup that is not held out.
         DatasetError: the data set cannot be split so.
     """
     wanted = {job.folder: (job.labelled, job.draw) for job in jobs}
     deals = {key: deal(protocol, key[0], dataset, draw=key[1]) for key in wanted.values()}
+    for subgroup, names in protocol.subgroups.items():
+        cases = cases_of(names, dataset, protocol.patients)
+        scored = {name for found in deals.values() for name in found.split.held_out}
+        if other := [name for name in cases if name not in scored]:
+            raise ConfigError(f"subgroup '{subgroup}': found {other[0]}, which is not held out; name cases that are")
     hashes = image_hashes({name for found in deals.values() for name in found.split.held_out}, dataset)
     for key, found in deals.items():
         own = {name: hashes[name] for name in found.split.held_out}

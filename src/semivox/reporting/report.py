@@ -5,6 +5,7 @@ import math
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import semivox
@@ -17,6 +18,7 @@ from semivox.reporting.figures import draw_cases
 from semivox.reporting.gallery import class_values, gallery, side_by_side
 from semivox.reporting.headline import first_comparisons, full_sentence, headline
 from semivox.reporting.slices import PREDICTION, TRUTH, outline_colours
+from semivox.reporting.subgroups import subgroup_rows
 from semivox.reporting.tables import (
     Tables,
     find_controls,
@@ -31,6 +33,7 @@ from semivox.reporting.tables import (
 from semivox.scoring.comparison import Comparison, compare_views, higher_is_better, paired_scores, per_case
 from semivox.scoring.frequency import class_shares
 from semivox.scoring.likeness import group_scores
+from semivox.scoring.ranks import rankings
 from semivox.scoring.scores import Group, read_scores
 
 __all__ = ["markdown_table", "summary_tables", "write_report"]
@@ -44,6 +47,7 @@ def write_report(
     further_controls: Sequence[str] = (),
     images: Path | str | None = None,
     title: str = "What did the unlabelled scans bring?",
+    subgroups: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> Path:
     """Write one HTML file that needs nothing else, and return its path.
 
@@ -56,6 +60,7 @@ def write_report(
         further_controls: the same, for further tables of paired tests.
         images: a folder of the scans, for the pictures, where scores.json does not name them or they moved.
         title: heading of the report.
+        subgroups: names of cases, or patients, by the name of what sets them apart: they are described by themselves.
 
     Raises:
         DatasetError: no scores, or a file that is no table of scores.
@@ -69,7 +74,7 @@ def write_report(
     known = {name: found for name, found in logs.items() if found}
     first, folder, values = tables.metrics[0], if_given(images), class_values(ordered)
     runs = [run_details(run) for group in ordered for run in group.runs]
-    html = _template().render(
+    html = page_template("report.html").render(
         title=title,
         headline=headline(tables),
         tables=tables,
@@ -78,6 +83,8 @@ def write_report(
         shares=class_shares([run.path for group in groups for run in group.runs]),
         notes=(*_out_of_fold(ordered), *tables.notes),
         further={name: _against(name, ordered, tables) for name in further_controls},
+        rankings=rankings(ordered, tables.controls, first),
+        subgroups=list(subgroup_rows(ordered, tables.controls, subgroups, first)),
         run_rows=_run_rows(tables),
         cases=tabulate_cases(ordered, tables.metrics),
         case_records=list(case_records(ordered)),
@@ -102,7 +109,8 @@ def write_report(
     return output
 
 
-def _template() -> Any:
+def page_template(name: str) -> Any:
+    """Return a template by its file's name, with the filters that pages use."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -115,7 +123,7 @@ def _template() -> Any:
     environment.filters |= {"score": score_text, "metric": metric_name, "p": p_text, "size": size_text}
     environment.filters |= {"csv": csv_uri, "time": time_text, "run_name": run_name}
     environment.tests["higher_better"] = higher_is_better
-    return environment.get_template("report.html")
+    return environment.get_template(name)
 
 
 def _sentences(tables: Tables) -> list[str]:
@@ -143,7 +151,7 @@ def _run_rows(tables: Tables) -> list[dict[str, Any]]:
         overlaps = tables.overlaps.get(group, (math.nan,) * len(first))
         for number, run in enumerate(first):
             means = {metric: runs[number].mean for metric, runs in by_metric.items()}
-            facts = {"group": group, "seed": run.seed, "cases": run.cases}
+            facts = {"group": group, "seed": run.seed, "draw": run.draw, "cases": run.cases}
             rows.append(facts | {"means": means, "overlap": overlaps[number]})
     return rows
 

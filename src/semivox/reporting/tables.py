@@ -16,13 +16,14 @@ UNITS = {"mm", "voxel", "pixel"}
 
 @dataclass(frozen=True)
 class RunMean:
-    """One run's mean over cases; ``seed`` is None where scores.json does not say it."""
+    """One run's mean over cases; ``seed`` and ``draw`` are None where scores.json does not say them."""
 
     group: str
     seed: int | None
     metric: str
     mean: float
     cases: int
+    draw: int | None = None
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,8 @@ def _run_means(group: Group, metric: str) -> Iterator[RunMean]:
     """Return each run's own mean over its cases."""
     for run in group.runs:
         values = list(per_case(Group(group.name, (run,)), metric).values())
-        yield RunMean(group.name, run.seed, metric, sum(values) / len(values) if values else math.nan, len(values))
+        mean = sum(values) / len(values) if values else math.nan
+        yield RunMean(group.name, run.seed, metric, mean, len(values), run.draw)
 
 
 def _notes(groups: Sequence[Group], controls: Mapping[str, str], control: str | None) -> list[str]:

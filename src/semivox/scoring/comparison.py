@@ -1,8 +1,10 @@
 """Means, intervals and paired tests of groups of runs: the statistics behind every table.
 
-The unit of every statistic is the case: runs of one group (the same method and settings, other seeds) are averaged per
-case first, so that three seeds on twenty cases are twenty observations, not sixty. Groups are compared over the seeds
-that both have. Where the split knows patients, the unit is the patient: two frames of one heart are one observation.
+The unit of every test is the case: runs of one group (the same method and settings, other seeds) are averaged per case
+first, so that three seeds on twenty cases are twenty observations, not sixty. Groups are compared over the seeds that
+both have. Where the split knows patients, the unit is the patient: two frames of one heart are one observation.
+
+An interval is over cases and, where there are three of either, over draws of the labelled cases or seeds, too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,9 +17,11 @@ from numpy.typing import ArrayLike, NDArray
 from semivox.scoring.interval import mean_interval
 from semivox.scoring.likeness import confounders
 from semivox.scoring.scores import Group
+from semivox.scoring.trainings import by_training, reach_of
 from semivox.scoring.verdict import verdict
 
 DISTANCES = ("hd", "asd", "assd")
+CASES = "cases"
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Summary:
         metric: column of scores.csv.
         mean, sd, low, high: over cases; ``low`` and ``high`` bound the 95 % interval of the mean. NaN where there are
             too few cases.
+        over: what the interval is over: "cases", or with enough trainings "cases and seeds" or "cases and draws".
         cases: number of cases in it.
         rows: number of scored (run, case, class).
         failures: how many of the rows ``evaluate`` called a failure; they are in the mean.
@@ -47,6 +52,7 @@ class Summary:
     rows: int
     failures: int
     excluded: int
+    over: str = CASES
 
 
 @dataclass(frozen=True)
@@ -60,10 +66,11 @@ class Comparison:
         cases: number of pairs.
         left_out: cases that only one of the two was scored on.
         mean, control_mean: over the pairs.
-        difference, low, high: mean difference and its 95 % interval over cases.
+        difference, low, high: mean difference and its 95 % interval.
+        over: what the interval is over, see `Summary`.
         p: Wilcoxon signed-rank test, two-sided; NaN without pairs.
         p_holm: ``p`` corrected by Holm's method within its family (same metric and label, all compared groups).
-        seeds: how many seeds both were trained with, see `common_seeds`.
+        seeds: how many seeds (or draws and seeds) both were trained with, see `common_seeds`.
         confounders: what else than their methods the two differ in; with any, they are not comparable.
     """
 
@@ -82,6 +89,7 @@ class Comparison:
     p_holm: float
     seeds: int
     confounders: tuple[str, ...] = ()
+    over: str = CASES
 
     @property
     def verdict(self) -> str:
@@ -140,23 +148,23 @@ def paired_scores(first: Group, second: Group, metric: str, label: str | None = 
 
 
 def common_seeds(first: Group, second: Group) -> int:
-    """Return how many seeds both were trained with; 1 where they share none, whose difference is seen once.
+    """Return how many seeds, or draws and seeds, both were trained with; 1 where they share none: it is seen once.
 
     Where seeds are unknown, none known to be shared, it is how many the one with fewer has: runs that do not say their
     seed count as one, since nobody knows that they differ in it.
     """
-    mine, theirs = ({run.seed for run in group.runs} for group in (first, second))
+    mine, theirs = ({run.training for run in group.runs} for group in (first, second))
     return len(mine & theirs - {None}) or (min(len(mine), len(theirs)) if None in mine | theirs else 1)
 
 
 def _with_common_seeds(first: Group, second: Group) -> tuple[Group, Group]:
-    common = {run.seed for run in first.runs} & {run.seed for run in second.runs} - {None}
+    common = {run.training for run in first.runs} & {run.training for run in second.runs} - {None}
     return _with_seeds(first, common), _with_seeds(second, common)
 
 
-def _with_seeds(group: Group, seeds: AbstractSet[int | None]) -> Group:
-    """Return the group's runs of these seeds; all of them where there is none, or no other."""
-    kept = tuple(run for run in group.runs if run.seed in seeds)
+def _with_seeds(group: Group, trainings: AbstractSet[tuple[int, int] | None]) -> Group:
+    """Return the group's runs of these draws and seeds; all of them where there is none, or no other."""
+    kept = tuple(run for run in group.runs if run.training in trainings)
     return group if len(kept) in (0, len(group.runs)) else replace(group, runs=kept)
 
 
@@ -164,14 +172,17 @@ def compare(first: Group, second: Group, metric: str, label: str | None = None) 
     """Return the paired difference `first` minus `second`, a family of one: Holm's p is p."""
     pairs = paired_scores(first, second, metric, label)
     a, b = np.array(list(pairs.values())).reshape(-1, 2).T
-    low, high = mean_interval(a - b)
+    word, units = by_training(first, second)
+    pairs_of = (paired_scores(mine, theirs, metric, label) for mine, theirs in units)
+    rows = [{case: x - y for case, (x, y) in found.items()} for found in pairs_of]
+    low, high = mean_interval(a - b, reach=reach_of(rows))
     p = wilcoxon_p(a - b)
     everyone = {case for case, _ in first.cells(metric, label).keys() | second.cells(metric, label).keys()}
     return Comparison(
         group=first.name, control=second.name, label=label, metric=metric,
         cases=len(pairs), left_out=len(everyone) - len(pairs), mean=_mean(a), control_mean=_mean(b),
         difference=_mean(a - b), low=low, high=high, p=p, p_holm=p,
-        seeds=common_seeds(first, second), confounders=confounders(first, second, metric),
+        seeds=common_seeds(first, second), confounders=confounders(first, second, metric), over=_over(word),
     )  # fmt: skip
 
 
@@ -183,13 +194,14 @@ def per_case(group: Group, metric: str, label: str | None = None) -> dict[str, f
 def summarise(group: Group, metric: str, label: str | None = None) -> Summary:
     """Return mean, sd, interval and counts of one group on one metric."""
     values = np.array(list(per_case(group, metric, label).values()))
-    low, high = mean_interval(values)
+    word, units = by_training(group)
+    low, high = mean_interval(values, reach=reach_of([per_case(unit, metric, label) for (unit,) in units]))
     rows = [row for run in group.runs for row in run.rows if label in (None, row.label) and metric in row.values]
     return Summary(
         group=group.name, label=label, metric=metric, mean=_mean(values),
         sd=float(values.std(ddof=1)) if len(values) > 1 else float("nan"), low=low, high=high, cases=len(values),
         rows=len(rows), failures=sum(row.failed for row in rows),
-        excluded=sum(bool(np.isnan(row.values[metric])) for row in rows),
+        excluded=sum(bool(np.isnan(row.values[metric])) for row in rows), over=_over(word),
     )  # fmt: skip
 
 
@@ -213,6 +225,10 @@ def _per_case(cells: Mapping[tuple[str, str], float]) -> dict[str, float]:
     for (case, _), value in sorted(cells.items()):
         by_case.setdefault(case, []).append(value)
     return {case: float(np.mean(values)) for case, values in by_case.items()}
+
+
+def _over(word: str) -> str:
+    return f"{CASES} and {word}" if word else CASES
 
 
 def _mean(values: ArrayLike) -> float:

@@ -20,11 +20,15 @@ def differences(first: Scores, second: Scores, *, methods: bool = False) -> dict
     """Return what two runs are known to differ in, {what: (the first's, the second's)}; what is unknown is left out.
 
     With `methods`, the methods' own fields and how HD95 was defined are looked at, too: what runs of one name share.
+    Two draws of as many labelled cases differ by chance, as two seeds do: that is no difference.
     """
     found: dict[str, tuple[Any, Any]] = {}
     for mine, theirs in zip(_facts(first, methods=methods), _facts(second, methods=methods), strict=True):
         if mine and theirs:
             found |= {key: (mine.get(key), theirs.get(key)) for key in [*mine, *(theirs.keys() - mine.keys())]}
+    if "labelled" in found and "draw" in found and first.labelled == second.labelled and first.draw != second.draw:
+        del found["draw"]
+        found.pop("split", None)
     return {key: (_text(a), _text(b)) for key, (a, b) in found.items() if a != b}
 
 
@@ -67,7 +71,7 @@ def words(found: Mapping[str, tuple[str, str]]) -> tuple[str, ...]:
 
 
 def pooled(runs: Sequence[Scores], patients: str | None) -> list[Group]:
-    """Return runs of one name as groups of runs that differ in nothing but their seed.
+    """Return runs of one name as groups of runs that differ in nothing but their seed, or their draw and seed.
 
     Where they differ in more, each group's name says in what.
     """

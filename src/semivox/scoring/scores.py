@@ -2,8 +2,8 @@
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,11 @@ class Scores:
         return self._number("draw")
 
     @property
+    def training(self) -> tuple[int, int] | None:
+        """Draw and seed: what sets the runs of a group apart; None where the seed is not known."""
+        return None if self.seed is None else (self.draw or 0, self.seed)
+
+    @property
     def labelled(self) -> int | None:
         """How many cases, or patients, the run was trained on with their labels, where known."""
         return self._number("labelled")
@@ -122,7 +127,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs of one method with one setting, on one split; they differ in their seed alone.
+    """Runs of one method with one setting; they differ in their seed alone, or in the draw of the labelled cases, too.
 
     Attributes:
         name: how tables call it.
@@ -168,6 +173,19 @@ class Group:
     def labels(self) -> frozenset[str]:
         """Names of all classes."""
         return frozenset(row.label for run in self.runs for row in run.rows)
+
+    @cached_property
+    def by_draw(self) -> Mapping[int | None, "Group"]:
+        """The runs of every draw of the labelled cases, all its seeds."""
+        return {draw: self._with(run for run in self.runs if run.draw == draw) for draw in {r.draw for r in self.runs}}
+
+    @cached_property
+    def by_seed(self) -> Mapping[int | None, "Group"]:
+        """The runs of every seed, all its draws."""
+        return {seed: self._with(run for run in self.runs if run.seed == seed) for seed in {r.seed for r in self.runs}}
+
+    def _with(self, runs: Iterable[Scores]) -> "Group":
+        return replace(self, runs=tuple(runs))
 
     def cells(self, metric: str, label: str | None = None) -> dict[tuple[str, str], float]:
         """Return {(patient, class): mean over the runs and the patient's scans}; what is undefined in all is left out.
