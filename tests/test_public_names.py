@@ -52,6 +52,7 @@ def test_every_function_that_takes_a_path_takes_a_string(place, tmp_path, monkey
         "cross_validate": lambda: semivox.cross_validate(
             data, **asked, folds=2, output=f"{out}/folds", settings=SMALL, device="cpu"
         ).finished,
+        "curve": lambda: begun_curve(data, f"{out}/curve", f"{place}/small.toml"),
         "demo": lambda: begun_demo(f"{out}/demo"),
         "fingerprint": lambda: semivox.fingerprint(semivox.read_dataset(data), semivox.read_split(split)),
         "plan_dataset": lambda: semivox.plan_dataset(data, **asked, device="cpu").values["dims"] == 3,
@@ -83,6 +84,12 @@ def begun_demo(folder: str) -> bool:
     with pytest.raises(ConfigError, match="device = 'abacus'"):  # the trainings take minutes
         semivox.demo(folder, device="abacus")
     return (Path(folder) / "split.json").exists()
+
+
+def begun_curve(data: str, folder: str, config: str) -> bool:
+    with pytest.raises(ConfigError, match="device = 'abacus'"):
+        semivox.curve(data, labelled=[1, 2], output=folder, config=config, held_out=1, device="abacus")
+    return (Path(folder) / "protocol.toml").exists()
 
 
 def written(scan: str, path: str) -> bool:

@@ -10,6 +10,7 @@ _HOMES = {
     "bench": "benchmarking.bench",
     "check_dataset": "data.checking",
     "cross_validate": "benchmarking.cross_validation",
+    "curve": "benchmarking.curve",
     "demo": "benchmarking.demonstration",
     "evaluate_masks": "scoring.evaluation",
     "fingerprint": "planning.plan",

@@ -191,7 +191,8 @@ def test_the_installed_command_finds_a_method_in_the_working_folder(tmp_path):
 
 
 def test_help_is_there_for_every_verb(semivox):
-    verbs = ("demo", "check", "split", "plan", "prepare", "train", "predict", "evaluate", "report", "bench", "methods")
+    verbs = ("demo", "check", "split", "plan", "prepare", "train", "predict", "evaluate", "report", "bench", "curve",
+             "methods")  # fmt: skip
     code, out, _ = semivox()
     assert code == 0
     for verb in verbs:

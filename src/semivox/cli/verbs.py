@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 import semivox
+from semivox.cli.curve_verb import curve
 from semivox.cli.data_verbs import check, plan, prepare, split
 from semivox.cli.run_verbs import bench, demo, predict, train
 from semivox.cli.score_verbs import evaluate, methods, report
@@ -34,6 +35,7 @@ EXAMPLES: dict[Callable[..., Any], str] = {
     evaluate: "semivox evaluate masks DATA --cases split.json -o scores.csv",
     report: "semivox report scores.csv -o report.html",
     bench: "semivox bench benchmarks/la2018-small.toml",
+    curve: "semivox curve DATA --labelled 2,4,8,16 --held-out 20 -o curve",
     methods: "semivox methods simcvd",
 }
 for verb, example in EXAMPLES.items():

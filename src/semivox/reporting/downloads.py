@@ -1,4 +1,4 @@
-"""The tables of a report as files: each a CSV inside the page itself, with all digits that its cells round away."""
+"""The tables of a report as files: CSV, inside the page itself too, with all digits that its cells round away."""
 
 import csv
 import io
@@ -9,7 +9,13 @@ from urllib.parse import quote
 
 
 def csv_uri(records: Iterable[object]) -> str:
-    """Return a data URI of a CSV file with a row per record; what is undefined is an empty cell.
+    """Return a data URI of `csv_text`."""
+    content = csv_text(records).encode("utf-8", "backslashreplace")
+    return "data:text/csv;charset=utf-8," + quote(content, safe=" ,/:;+()")
+
+
+def csv_text(records: Iterable[object]) -> str:
+    """Return a CSV file with a row per record; what is undefined is an empty cell.
 
     Args:
         records: mappings with the same keys, or values of one dataclass; a nested mapping becomes columns of its own.
@@ -19,7 +25,7 @@ def csv_uri(records: Iterable[object]) -> str:
     table = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
-    return "data:text/csv;charset=utf-8," + quote(text.getvalue().encode("utf-8", "backslashreplace"), safe=" ,/:;+()")
+    return text.getvalue()
 
 
 def _flat(record: object) -> dict[str, Any]:
