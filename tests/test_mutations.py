@@ -57,6 +57,7 @@ READERS = {
     f"{JOB}/run/log.jsonl": (RESUME, REPORT),
     CHECKPOINT: (RESUME, ELSEWHERE),
     f"{JOB}/job.json": (BENCH,),
+    "bench/lock.json": (BENCH,),
     f"{JOB}/masks/prediction.json": (PREDICT, EVALUATE, REPORT),
     f"{JOB}/scores.csv": (REPORT, BENCH),
     f"{JOB}/scores.json": (REPORT, BENCH),

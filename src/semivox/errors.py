@@ -1,8 +1,9 @@
-"""Every error that semivox raises on purpose, and the words that name the nearest known name.
+"""Every error that semivox raises on purpose, and the words that name the nearest known name, or what went wrong.
 
 A message says what is wrong, where (case, file, key), what was found, what was expected, and what to do.
 """
 
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -59,6 +60,21 @@ class PredictionError(RunError):
         self.failures, self.masks = dict(failures), list(masks)
 
 
+class FailedRunsError(RunError):
+    """Runs of a protocol that failed, while the others went on.
+
+    Attributes:
+        failures: why, by the name of the run's folder.
+        reports: paths of the reports, made of the others.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, failures: Mapping[str, str], reports: Sequence[Path]) -> None:
+        super().__init__(message)
+        self.failures, self.reports = dict(failures), list(reports)
+
+
 class TimeUpError(RunError):
     """A time budget that is spent; the same call goes on behind the last checkpoint."""
 
@@ -78,3 +94,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
+
+
+def reason(error: BaseException) -> str:
+    """Return what an error says, on one line; of one that semivox does not raise on purpose also its kind and place."""
+    text = " ".join(str(error).split())
+    if isinstance(error, SemivoxError):
+        return text
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {text or 'no message'}{where}"

@@ -9,10 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from semivox.benchmarking import bench as bench_file
+from semivox.benchmarking import pace as pace_file
+from semivox.benchmarking import tasks as task_file
 from semivox.benchmarking.bench import bench, find_data
 from semivox.benchmarking.protocols import jobs_of, read_protocol
-from semivox.errors import ConfigError, DatasetError, RunError, TimeUpError, UnknownMethodError
+from semivox.benchmarking.splits import Deal
+from semivox.benchmarking.tasks import Task
+from semivox.data.splitting import Split
+from semivox.errors import (
+    ConfigError,
+    DatasetError,
+    FailedRunsError,
+    RunError,
+    TimeUpError,
+    UnknownMethodError,
+)
+from semivox.files import locked_folder
 from toys import write_toy_dataset
 
 CONFIG = """
@@ -137,7 +149,7 @@ def test_a_protocol_runs_once_goes_on_where_it_was_cut_and_ends_in_a_report(prot
 def test_a_protocol_that_cannot_run_to_its_end_is_refused_before_it_starts(
     old, new, error, text, protocol, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(bench_file, "train", lambda *given, **options: pytest.fail("a job has started"))
+    monkeypatch.setattr(task_file, "train", lambda *given, **options: pytest.fail("a job has started"))
     with pytest.raises(error, match=text):
         run(changed(protocol, old, new))
 
@@ -165,8 +177,8 @@ def test_named_groups_are_held_out_together_and_scored_and_reported_each_on_its_
     (folder / "scores-far.csv").unlink()
     run(protocol, on_job=lambda job, number, total: started.append(job.folder.name))
     assert started == ["supervised-1-seed0"]
-    with pytest.raises(ConfigError, match=r"was run with labelled = \['02'\], the protocol has \['04'\]"):
-        run(changed(protocol, 'labelled = ["02"]', 'labelled = ["04"]'))
+    with pytest.raises(ConfigError, match=r"was run with held_out\.far = \['00', '03'\], the protocol has \['00'\]"):
+        run(changed(protocol, 'far = ["00", "03"]', 'far = ["00"]'))
 
 
 def test_data_is_found_by_path_or_below_the_named_folder(protocol, tmp_path, monkeypatch):
@@ -184,7 +196,7 @@ PROTOCOLS = sorted((Path(__file__).parents[2] / "benchmarks").glob("*.toml"))
 def test_every_shipped_protocol_can_be_followed(file):
     protocol = read_protocol(file)
     for job in jobs_of(protocol, Path("nowhere")):
-        bench_file._check(job, protocol)
+        assert Task(job, protocol, Path("nowhere"), Deal(Split(()), {})).config().steps
 
 
 def test_a_spent_budget_stops_behind_a_checkpoint_and_the_same_call_goes_on(protocol, tmp_path):
@@ -214,3 +226,71 @@ def test_a_method_of_ones_own_runs_only_with_trust_and_from_the_copies_once_its_
     assert copy.read_bytes() == own.read_bytes()
     own.unlink()
     assert bench(protocol, trust=True, **words)
+
+
+def test_a_run_that_fails_is_named_in_error_and_report_and_the_others_are_scored(protocol, tmp_path):
+    changed(protocol, '"method.weight" = 0.5', '"method.lr" = 1e30')
+    changed(protocol, "seeds = [0, 1]", "seeds = [0]")
+    done = []
+    with pytest.raises(FailedRunsError, match=r"1 of 2 runs failed, the report is made of the others") as failed:
+        run(protocol, on_done=lambda job, why, left, seconds: done.append((job.folder.name, why[:4], left)))
+    name = "mean-teacher-2-seed0"
+    assert failed.value.exit_code == 1
+    assert failed.value.reports == [tmp_path / "out" / "report.html"]
+    assert [*failed.value.failures] == [name]
+    assert re.search("expected a finite number|no longer finite", failed.value.failures[name])
+    assert done == [("supervised-1-seed0", "", 1), (name, "step", 0)]
+    page = failed.value.reports[0].read_text()
+    assert f"1 of 2 runs failed and are in no number: {name} (step " in page
+    with pytest.raises(FailedRunsError):  # tried again, and nothing else
+        run(protocol, on_job=lambda job, number, total: done.append(job.folder.name))
+    assert done[2:] == [name]
+
+
+def test_where_every_run_fails_there_is_no_report(protocol, tmp_path, monkeypatch):
+    def crash(*given, **told):
+        raise ZeroDivisionError("a fault of ours")
+
+    monkeypatch.setattr(task_file, "train", crash)
+    with pytest.raises(FailedRunsError, match="3 of 3 runs failed, there is nothing to report") as failed:
+        run(protocol)
+    assert failed.value.reports == []
+    for why in failed.value.failures.values():
+        assert why.startswith("ZeroDivisionError: a fault of ours (test_bench.py, line ")
+
+
+def test_two_benches_in_one_folder_refuse(protocol, tmp_path):
+    with (
+        locked_folder(tmp_path / "out", doing="benched into"),
+        pytest.raises(RunError, match="is being benched into by process"),
+    ):
+        run(protocol)
+
+
+def test_what_changes_while_a_protocol_runs_stops_it_before_the_next_run(protocol, tmp_path):
+    config, done = tmp_path / "tiny.toml", []
+
+    def edit(job, why, left, seconds):
+        done.append(job.folder.name)
+        config.write_text(config.read_text().replace("steps = 3", "steps = 4"))
+
+    with pytest.raises(ConfigError, match=r"was begun with config\.steps of supervised-1-seed0 = 3, now it is 4"):
+        run(protocol, on_done=edit)
+    assert done == ["supervised-1-seed0"]
+    assert not (tmp_path / "out" / "mean-teacher-2-seed0").exists()
+    assert not (tmp_path / "out" / "report.html").exists()
+
+
+def test_at_equal_time_rows_of_other_numbers_of_steps_are_compared(protocol, tmp_path, monkeypatch):
+    times = {"supervised": {"train": 0.3}, "mean_teacher": {"train": 0.45}}
+    monkeypatch.setattr(pace_file, "step_seconds", lambda task, place: times[task.job.spec.name])
+    changed(protocol, "held_out = 1", 'held_out = 1\nequal = "time"')
+    changed(protocol, "seeds = [0, 1]", "seeds = [0]")
+    changed(protocol, "labelled = 2", "labelled = 1")
+    (report,) = run(protocol)
+    configs = {path.parts[-3]: path.read_text() for path in (tmp_path / "out").glob("*/run/config.toml")}
+    assert re.search(r"^steps = 2  # --set", configs["mean-teacher-1-seed0"], re.MULTILINE)
+    assert re.search(r"^steps = 3 ", configs["supervised-1-seed0"], re.MULTILINE)
+    assert "Not comparable" not in report.read_text()
+    monkeypatch.setattr(pace_file, "step_seconds", lambda task, place: pytest.fail("measured again"))
+    assert run(protocol) == (report,)

@@ -46,17 +46,17 @@ Held-out cases (or patients) that the reports describe by themselves, too::
 
 import re
 import tomllib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
 from semivox.config.keys import validated
-from semivox.config.toml import nest
+from semivox.config.toml import flatten, nest
 from semivox.errors import ConfigError, nearest
 from semivox.methods import own_name
 
@@ -144,6 +144,7 @@ class Protocol(BaseModel):
     draws: int = Field(1, ge=1)
     validation: int = Field(0, ge=0)
     subgroups: dict[str, Annotated[Names, Field(min_length=1)]] = {}
+    equal: Literal["steps", "time"] = "steps"
     run: tuple[RunSpec, ...] = Field(min_length=1)
 
     @property
@@ -165,6 +166,7 @@ class Job:
         draw: which draw of the labelled cases; 0 takes the first ones.
         seed: of weights, crops and views.
         groups: names of the groups of cases that are scored.
+        pace: further settings, by dotted keys, that bring it to its control's time; see `semivox.benchmarking.pace`.
     """
 
     folder: Path
@@ -174,11 +176,12 @@ class Job:
     draw: int
     seed: int
     groups: tuple[str, ...] = ("",)
+    pace: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def settings(self) -> dict[str, Any]:
         """What the row sets over the protocol's config."""
-        return nest({"seed": self.seed, "label": self.label, **self.spec.set})
+        return nest(flatten({"seed": self.seed, "label": self.label, **self.spec.set}) | self.pace)
 
     @property
     def scores(self) -> dict[str, Path]:

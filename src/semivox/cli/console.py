@@ -68,6 +68,11 @@ class Console:
             self.tasks[what] = self.bar.add_task(what, total=total, detail=detail)
         self.bar.update(self.tasks[what], completed=done, total=total, detail=detail)
 
+    def drop(self, what: str) -> None:
+        """Take the bar of a count that goes on no longer away."""
+        if what in self.tasks:
+            self.bar.remove_task(self.tasks.pop(what))
+
     def row(self, row: Mapping[str, Any], *, total: int, name: str = "step") -> None:
         """Show a row of a training log: step, losses, speed, time left."""
         done = row["total_step"] + 1

@@ -9,7 +9,7 @@ import typer
 
 from semivox.cli.usage import usage_of
 from semivox.cli.verbs import app
-from semivox.errors import PredictionError, SemivoxError, nearest
+from semivox.errors import FailedRunsError, PredictionError, SemivoxError, nearest
 from semivox.files import FEW_HANDLES
 
 INTERRUPTED = 130
@@ -17,7 +17,7 @@ INTERRUPTED = 130
 
 
 def main() -> None:
-    """Run the command line: exit 0 when done, 1 for our fault or scans that failed, 2 for the user's, 3, 130.
+    """Run the command line: exit 0 when done, 1 for our fault or what failed, 2 for the user's, 3, 130.
 
     3 says that the time of --budget is up, 130 that a signal came: the same command goes on.
     """
@@ -54,9 +54,9 @@ def _with_nearest(error: typer.TyperException) -> str:
 
 
 def _fail(message: object, *, code: int = 2, further: str = "") -> None:
-    """Print what went wrong, on one line, or on one for each scan that failed, and exit."""
+    """Print what went wrong, on one line, or on one for each scan or run that failed, and exit."""
     lines = [" ".join(line.split()) for line in str(message).splitlines()]
-    text = "\n  ".join(lines) if isinstance(message, PredictionError) else " ".join(lines)
+    text = "\n  ".join(lines) if isinstance(message, PredictionError | FailedRunsError) else " ".join(lines)
     if text:
         print(f"semivox: {text}\n{further}", file=sys.stderr, end="")
     sys.exit(code)

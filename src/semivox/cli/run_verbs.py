@@ -1,6 +1,7 @@
 """The verbs on runs: each parses its words, calls one public function and prints what came back."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -154,25 +155,44 @@ def bench(
     protocol: Annotated[Path, file_argument("PROTOCOL", "protocol file, such as benchmarks/la2018-small.toml")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="else runs/NAME")] = None,
     budget: Budget = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="runs side by side, which share the threads")] = 1,
     cache: Cache = None,
     device: Device = "auto",
     trust: Trust = False,
 ) -> None:
-    """Run a protocol's methods and seeds one after another; what is done is skipped, what was cut goes on."""
+    """Run a protocol's methods, budgets, draws and seeds; what is done is skipped, what was cut goes on."""
     from semivox.benchmarking.bench import bench as run_bench
     from semivox.cli.console import Console
+    from semivox.errors import FailedRunsError
     from semivox.runs.folder import parse_budget
 
     with Console() as console:
-        reports = run_bench(
-            protocol,
-            output=output,
-            seconds=parse_budget(budget) if budget else None,
-            cache=cache,
-            device=device,
-            trust=trust,
-            on_job=lambda job, number, total: console.say(f"[{number + 1}/{total}] {job.folder.name}"),
-            on_row=lambda row, total: console.row(row, total=total),
-            on_note=console.note,
-        )
+        try:
+            reports: Sequence[Path] = run_bench(
+                protocol,
+                output=output,
+                seconds=parse_budget(budget) if budget else None,
+                jobs=jobs,
+                cache=cache,
+                device=device,
+                trust=trust,
+                on_job=lambda job, number, total: console.say(f"[{number + 1}/{total}] {job.folder.name}"),
+                on_done=lambda job, why, left, seconds: _tell_done(console, job.folder.name, why, left, seconds),
+                on_row=lambda row, total: console.row(row, total=total, name=row["job"] if jobs > 1 else "step"),
+                on_note=console.note,
+            )
+        except FailedRunsError as error:
+            print(*error.reports, sep="\n")
+            raise
         print(*reports, sep="\n")
+
+
+def _tell_done(console: Any, name: str, why: str, left: int, seconds: float) -> None:
+    """Say what became of a run of a protocol, and what is left."""
+    from semivox.cli.console import duration
+
+    console.drop(name)
+    if why:
+        console.say(f"{name} failed, the others go on: {why}")
+    if left:
+        console.say(f"{left} left" if math.isnan(seconds) else f"{left} left, about {duration(seconds)}")

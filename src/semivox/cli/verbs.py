@@ -16,7 +16,7 @@ app = typer.Typer(
     name="semivox",
     help="Semi-supervised segmentation of medical scans: a few labelled, many unlabelled.",
     epilog="""
-    Exit codes: 0 done; 1 our fault, or scans that could not be predicted; 2 something that you can mend; 3 the time of
+    Exit codes: 0 done; 1 our fault, or scans or runs that failed; 2 something that you can mend; 3 the time of
     --budget is up; 130 interrupted. With --debug anywhere, an error shows where in the code it came from.
     """,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -101,6 +101,8 @@ class Config(_Frozen):
     """steps between checkpoints."""
     log_every: int = Field(10, ge=1)
     """steps between rows of log.jsonl."""
+    equal_time: bool = False
+    """its steps were chosen to take as long as its control's: reports then compare it with other numbers of steps."""
     determinism: Literal["fast", "strict"] = "fast"
     """"strict" = bit-identical on the same machine, slower; a GPU operation that cannot be is refused when it runs."""
     precision: Literal["auto", "32", "bf16", "16"] = "auto"

@@ -48,6 +48,7 @@ def write_report(
     images: Path | str | None = None,
     title: str = "What did the unlabelled scans bring?",
     subgroups: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    notes: Sequence[str] = (),
 ) -> Path:
     """Write one HTML file that needs nothing else, and return its path.
 
@@ -61,6 +62,7 @@ def write_report(
         images: a folder of the scans, for the pictures, where scores.json does not name them or they moved.
         title: heading of the report.
         subgroups: names of cases, or patients, by the name of what sets them apart: they are described by themselves.
+        notes: sentences that stand before those on what limits the numbers.
 
     Raises:
         DatasetError: no scores, or a file that is no table of scores.
@@ -81,7 +83,7 @@ def write_report(
         first=first,
         sentences=_sentences(tables),
         shares=class_shares([run.path for group in groups for run in group.runs]),
-        notes=(*_out_of_fold(ordered), *tables.notes),
+        notes=(*notes, *_out_of_fold(ordered), *tables.notes),
         further={name: _against(name, ordered, tables) for name in further_controls},
         rankings=rankings(ordered, tables.controls, first),
         subgroups=list(subgroup_rows(ordered, tables.controls, subgroups, first)),

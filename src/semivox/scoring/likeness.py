@@ -8,7 +8,8 @@ from semivox.config.toml import flatten
 from semivox.errors import DatasetError
 from semivox.scoring.scores import Group, Scores
 
-OWN = ("label", "seed", "method", "stages", "steps", "batch_unlabelled", "log_every", "checkpoint_every", "determinism")
+OWN = ("label", "seed", "method", "stages", "steps", "batch_unlabelled", "log_every", "checkpoint_every", "determinism",
+       "equal_time")  # fmt: skip
 """Keys of a config that name a run, are its method's own, or change no result; the steps taken are told apart."""
 HD95 = "definition of HD95"
 """What scores.json calls hd95: it moves that score alone, so that only there it is a difference of two groups."""
@@ -123,7 +124,8 @@ def _facts(run: Scores, *, methods: bool) -> tuple[dict[str, Any], ...]:
     steps: dict[str, Any] = {}
     if asked := _numbers(noted.get("steps")):
         taken = _numbers(noted.get("step"))
-        steps = {"steps": sorted({*asked}), "runs averaged": len(asked)}
+        by_time = _table(noted.get("config")).get("equal_time") is True
+        steps = {"steps": "of its control's time" if by_time else sorted({*asked}), "runs averaged": len(asked)}
         steps["steps taken"] = sorted({*taken}) if taken and taken != asked else "all"
     config, options = _table(noted.get("config")), _table(noted.get("options"))
     keys = {key: value for key, value in flatten(config).items() if key.split(".")[0] not in OWN}
