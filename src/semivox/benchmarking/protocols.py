@@ -181,7 +181,7 @@ class Job:
     @property
     def settings(self) -> dict[str, Any]:
         """What the row sets over the protocol's config."""
-        return nest(flatten({"seed": self.seed, "label": self.label, **self.spec.set}) | self.pace)
+        return nest(flatten({"seed": self.seed, "label": self.label, **self.spec.set}) | dict(self.pace))
 
     @property
     def scores(self) -> dict[str, Path]:

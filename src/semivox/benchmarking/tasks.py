@@ -14,7 +14,7 @@ from semivox.errors import TimeUpError
 from semivox.files import remove_unfinished, write_atomic
 from semivox.methods import OwnMethod, load_own
 from semivox.prediction.files import predict
-from semivox.runs.building import make_method_config
+from semivox.runs.building import make_method_config, resolve_device
 from semivox.scoring.evaluation import evaluate_masks
 from semivox.training.loop import Row
 from semivox.training.start import train
@@ -57,12 +57,13 @@ class Task:
         """
         word = self.job.spec.name
         layers = [
-            ("method", {"method": {"name": word} | ({"sha256": self.own.digest} if self.own else {})}),
             (self.protocol.config, for_method(read_config(self.protocol.config), word)),
             ("set", self.job.settings),
+            ("method", {"method": {"name": word} | ({"sha256": self.own.digest} if self.own else {})}),
         ]
         config = resolve_config(layers)[0]
         make_method_config(config)
+        resolve_device(config, self.device)
         return config
 
     def record(self) -> dict[str, Any]:
