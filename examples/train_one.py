@@ -17,7 +17,7 @@ def train_one(
     *,
     labelled: int,
     held_out: int,
-    method: str = "simcvd",
+    method: str = "averaged_match",
     config: str | None = None,
     settings: list[str] | None = None,
 ) -> list[dict]:
@@ -32,7 +32,7 @@ def train_one(
         config=config,
         settings=settings or (),
         cache=output / "cache",
-        on_row=lambda row, steps: print(f"step {row['step'] + 1} of {steps}: loss {row['total']:.4f}"),
+        on_row=lambda row, steps: print(f"step {row['total_step'] + 1} of {steps}: loss {row['total']:.4f}"),
     )
     if not outcome.finished:  # Ctrl-C stops behind a checkpoint
         raise SystemExit(f"stopped; `semivox train {data} -o {outcome.run} --resume` goes on")
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("out"))
     parser.add_argument("--labelled", type=int, default=4, help="labelled cases to train on: the first ones")
     parser.add_argument("--held-out", type=int, default=10, help="labelled cases to test on: the last ones")
-    parser.add_argument("--method", default="simcvd", help="see `semivox methods`")
+    parser.add_argument("--method", default="averaged_match", help="see `semivox methods`")
     parser.add_argument("--config", help="shipped config or TOML file; else a plan is made")
     parser.add_argument("--set", action="append", dest="settings", metavar="KEY=VALUE", help="wins over the config")
     for row in train_one(**vars(parser.parse_args())):

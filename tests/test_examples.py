@@ -15,7 +15,7 @@ from semivox import check_dataset, read_dataset, read_split, train, write_phanto
 from semivox.runs.folder import open_run
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-TINY = ("steps=2", "patch=[16, 16, 8]", "net.filters=2", "net.levels=3")
+TINY = ("steps=2", "patch=[16, 16]", "net.filters=2", "net.levels=3")
 
 
 @pytest.fixture(scope="module")

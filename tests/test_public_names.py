@@ -76,7 +76,7 @@ def test_every_function_that_takes_a_path_takes_a_string(place, tmp_path, monkey
         assert call(), name
 
 
-def write_toys_for_the_demo(folder: Path, *, labelled: int, unlabelled: int, held_out: int) -> Path:
+def write_toys_for_the_demo(folder: Path, *, labelled: int, unlabelled: int, held_out: int, **grid: object) -> Path:
     return write_toy_dataset(folder, cases=labelled + unlabelled + held_out, unlabelled=unlabelled, shape=(4, 4, 4))
 
 

@@ -14,7 +14,7 @@ from semivox.runs.building import make_method_config
 from toys import write_toy_dataset
 
 FILE = Path(__file__).parents[1] / "benchmarks" / "seal.py"
-TINY = {"steps": 2, "patch": [8, 8, 16], "net": {"filters": 2, "levels": 2}}
+TINY = {"steps": 2, "patch": [8, 8], "net": {"filters": 2, "levels": 2}}
 
 
 @pytest.fixture

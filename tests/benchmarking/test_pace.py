@@ -10,10 +10,9 @@ from semivox.benchmarking.splits import deal_jobs
 from semivox.benchmarking.tasks import Task
 from semivox.data.dataset import read_dataset
 from semivox.errors import ConfigError
-from toy_training import TINY
 from toys import write_toy_dataset
 
-NET = {"net": TINY["net"], "patch": TINY["patch"]}
+NET = {"net": {"filters": 2, "levels": 2}, "patch": [8, 8]}
 ROWS = (
     {"method": "supervised", "labelled": (1, 2), "seeds": (0, 1), "set": NET | {"steps": 100}},
     {"method": "mean_teacher", "labelled": 1, "set": NET | {"steps": 70}},

@@ -115,9 +115,11 @@ def test_lists_of_cases_come_from_files(semivox, tmp_path):
 def test_demo_and_bench_hand_their_words_on(semivox, monkeypatch):
     Path("protocol.toml").write_text("")
     home = "semivox.benchmarking"
-    monkeypatch.setattr(f"{home}.demonstration.demo", lambda output, *, device, **told: f"{output} on {device}")
+    monkeypatch.setattr(
+        f"{home}.demonstration.demo", lambda output, *, seed, device, **told: f"{output} {seed} {device}"
+    )
     monkeypatch.setattr(f"{home}.bench.bench", lambda file, *, output, **told: (file, output))
-    assert semivox("demo", "-o", "there", "--device", "cpu")[:2] == (0, "there on cpu\n")
+    assert semivox("demo", "-o", "there", "--seed", "3", "--device", "cpu")[:2] == (0, "there 3 cpu\n")
     assert semivox("bench", "protocol.toml", "-o", "there")[:2] == (0, "protocol.toml\nthere\n")
 
 

@@ -42,9 +42,9 @@ def test_train_begins_with_scans_method_device_and_run(semivox, tmp_path):
         "data", "scans", "channels", "classes", "spacing", "shape", "method", "training", "device", "run",
     ]  # fmt: skip
     assert facts["scans"] == "6: 2 labelled, 3 unlabelled, 1 held out"
-    assert facts["method"] == "mean_teacher, by default, since 3 scans are unlabelled; --method names another"
+    assert facts["method"] == "averaged_match, by default, since 3 scans are unlabelled; --method names another"
     assert facts["training"] == (
-        "vnet of 2 filters, patch 16 x 16 x 8, 2 steps of 1 labelled and 1 unlabelled crops, seed 0"
+        "vnet of 2 filters, patch 16 x 16 x 8, 1 + 2 steps of 1 labelled and 1 unlabelled crops, seed 0"
     )
     assert facts["device"] == "cpu, precision 32"
     assert facts["run"] == str(Path("runs/mine"))

@@ -8,6 +8,7 @@ import pytest
 from scipy import ndimage
 
 from semivox.data.phantom import phantom_scan, write_phantom
+from semivox.data.phantom_pool import SCANNERS
 from semivox.errors import DatasetError, GeometryError
 
 SMALL = {"shape": (24, 20, 12), "spacing": (3.3, 4.0, 6.5)}
@@ -82,7 +83,7 @@ def test_files_hold_the_scan_whichever_way_they_are_stored(folder):
         stored = nibabel.load(folder / f"imagesTr/phantom_000{index}_0000.nii.gz")
         label = nibabel.load(folder / f"labelsTr/phantom_000{index}.nii.gz")
         ways.add(nibabel.aff2axcodes(stored.affine))
-        image, mask = phantom_scan(0, index, **SMALL)
+        image, mask = phantom_scan(0, index, **SMALL, scanner=SCANNERS[index])
         np.testing.assert_array_equal(np.asarray(nibabel.as_closest_canonical(stored).dataobj), image)
         np.testing.assert_array_equal(np.asarray(nibabel.as_closest_canonical(label).dataobj), mask)
         np.testing.assert_array_equal(stored.affine, label.affine)

@@ -108,7 +108,7 @@ def test_with_nothing_named_the_plan_decides_and_what_is_set_wins(toy_data, toy_
     words = ["steps=1", "net.filters=2", "patch=[8, 8, 8]"]
     train(toy_data, output=tmp_path, settings=words, cache=toy_cache, device="cpu")
     run = open_run(tmp_path)
-    assert (run.config.method_name, run.config.steps, run.config.net.filters) == ("mean_teacher", 1, 2)
+    assert (run.config.method_name, run.config.steps, run.config.net.filters) == ("averaged_match", 1, 2)
     lines = dict(line.split("  # ")[::-1] for line in (tmp_path / "config.toml").read_text().splitlines())
     assert lines["plan"].split(" = ")[0] not in ("steps", "patch", "net.filters")
     text = (tmp_path / "config.toml").read_text()

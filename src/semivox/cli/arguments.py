@@ -57,7 +57,9 @@ Cache = Annotated[Path | None, typer.Option("--cache", help="folder of prepared 
 ConfigName = Annotated[str | None, typer.Option("--config", help="shipped config or TOML file; else the plan")]
 Settings = Annotated[list[str], typer.Option("--set", help="key=value; wins over the config")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device")]
-Method = Annotated[str | None, typer.Option("--method", help="see `semivox methods`; or path/own.py")]
+Method = Annotated[
+    str | None, typer.Option("--method", help="see `semivox methods`, by default averaged_match; or path/own.py")
+]
 Trust = Annotated[bool, typer.Option("--trust", help="run the method's file that a run or protocol brings along")]
 Output = Annotated[Path, typer.Option("-o", "--output", show_default=False)]
 Budget = Annotated[str | None, typer.Option("--budget", help="stop behind a checkpoint after a time such as 2h")]

@@ -86,7 +86,7 @@ def split(
 def plan(
     data: Data,
     split: SplitFile = None,
-    method: Annotated[str, typer.Option(help="see `semivox methods`")] = "mean_teacher",
+    method: Annotated[str, typer.Option(help="see `semivox methods`")] = "averaged_match",
     memory: Annotated[str | None, typer.Option(help="of the device, such as 10GB; else what it has")] = None,
     unlabelled: Unlabelled = None,
     cache: Cache = None,

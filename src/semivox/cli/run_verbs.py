@@ -26,6 +26,7 @@ from semivox.cli.arguments import (
 
 def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="where everything goes")] = Path("demo"),
+    seed: Annotated[int, typer.Option(help="another one, other patients")] = 0,
     device: Device = "auto",
 ) -> None:
     """Make a phantom data set, train with and without unlabelled scans, and compare: minutes on two cores."""
@@ -35,6 +36,7 @@ def demo(
     with Console() as console:
         report = run_demo(
             output,
+            seed=seed,
             device=device,
             say=console.say,
             on_progress=lambda name, row, total: console.row(row, total=total, name=name),

@@ -2,7 +2,8 @@
 
 Each scan imitates a contrast-enhanced MR scan of a left atrium: a smooth chamber from which three to six veins
 leave, arteries and a second chamber of nearly its intensity that touch it, a bias field, Rician noise, thick slices.
-Size, pose, contrast and the number of veins differ between patients; (seed, index, shape, spacing) decide a scan.
+Size, pose, contrast and the number of veins differ between patients; (seed, index, shape, spacing) and the kind of
+scan, see `phantom_pool.py`, decide a scan.
 """
 
 import json
@@ -17,6 +18,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from semivox.data.phantom_pool import ANATOMIES, SCANNERS, Anatomy, Scanner, kind_of
+from semivox.data.phantom_shapes import Field, ellipsoid_distance, soft_minimum, tube_distance
 from semivox.errors import DatasetError, GeometryError
 
 SHAPE = (64, 64, 32)
@@ -36,7 +39,8 @@ def write_phantom(
     """Write an nnU-Net folder of phantom scans and return it; a folder that already holds just these is left as it is.
 
     In sorted order come the labelled scans, the unlabelled ones (`imagesUn`, without any label file) and the held-out
-    ones, so that the first N and the last N of the labelled names are the usual split.
+    ones, so that the first N and the last N of the labelled names are the usual split. As in real pools, the labelled
+    ones come from some of the scanners and have the usual anatomy; dataset.json says what each scan is.
 
     Args:
         folder: a new or empty folder.
@@ -77,8 +81,19 @@ def phantom_scan(
     index: int,
     shape: tuple[int, int, int] = SHAPE,
     spacing: tuple[float, float, float] = SPACING,
+    *,
+    scanner: Scanner = SCANNERS[0],
+    anatomy: Anatomy = ANATOMIES[0],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return image (X, Y, Z) int16 and label (X, Y, Z) uint8 of one patient, axes to the right, front and head (RAS+).
+
+    Args:
+        seed: of the patients.
+        index: of the patient.
+        shape: voxels (x, y, z).
+        spacing: voxel size (x, y, z) in mm.
+        scanner: what the image is drawn with.
+        anatomy: what the patient's heart is like.
 
     Raises:
         GeometryError: an axis has fewer than 8 voxels or a spacing is not positive.
@@ -86,10 +101,12 @@ def phantom_scan(
     check_grid(shape, spacing)
     rng = np.random.default_rng([seed, index])
     field = Field(rng, shape, spacing)
-    pose = Pose(rng, np.array(shape) * np.array(spacing))
+    low, high = zip(anatomy.turn, anatomy.dilation, strict=True)
+    turn, dilation = np.random.default_rng([seed, index, 2]).uniform(low, high)
+    pose = Pose(rng, np.array(shape) * np.array(spacing), turn)
     points = pose.to_patient(field.points)
 
-    chamber = chamber_distance(rng, points) + field.smooth(correlation=9.0, size=1.2)
+    chamber = chamber_distance(rng, points, dilation) + field.smooth(correlation=9.0, size=1.2)
     veins = [tube_distance(points, path, radius) for path, radius in vein_paths(rng)]
     vessels = np.minimum.reduce(veins)
     artery, second = neighbour_distances(rng, points, chamber)
@@ -97,32 +114,16 @@ def phantom_scan(
     # as in real labels, a vein belongs to the chamber for about a centimetre beyond its wall
     label = largest_component((target < 0) & (chamber < 11.0))
 
-    image = paint(rng, field, points, (target, artery, second))
-    return degrade(rng, field, image), label.astype(np.uint8)
-
-
-class Field:
-    """The voxel grid in mm, and smooth random fields on it."""
-
-    def __init__(self, rng: np.random.Generator, shape: tuple[int, int, int], spacing: tuple[float, ...]) -> None:
-        self.rng, self.shape, self.spacing = rng, shape, np.array(spacing)
-        axes = [(np.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, spacing, strict=True)]
-        self.points: np.ndarray = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
-
-    def smooth(self, correlation: float, size: float) -> np.ndarray:
-        """Return a random field (X, Y, Z) of standard deviation `size`, smooth over `correlation` mm."""
-        spectrum = np.fft.rfftn(self.rng.standard_normal(self.shape))
-        blurred = ndimage.fourier_gaussian(spectrum, correlation / self.spacing, n=self.shape[-1])
-        noise = np.fft.irfftn(blurred, s=self.shape, axes=(0, 1, 2))
-        return noise * (size / noise.std())
+    image = paint(rng, field, points, (target, artery, second), scanner)
+    return degrade(rng, field, image, scanner), label.astype(np.uint8)
 
 
 class Pose:
     """Where a patient's heart lies in the scan, how it is turned, and how large it is."""
 
-    def __init__(self, rng: np.random.Generator, extent: np.ndarray) -> None:
+    def __init__(self, rng: np.random.Generator, extent: np.ndarray, turn: float) -> None:
         self.shift = rng.normal(0.0, 0.045, 3) * extent
-        self.turn = Rotation.from_euler("xyz", rng.normal(0.0, 11.0, 3), degrees=True).as_matrix()
+        self.turn = Rotation.from_euler("xyz", rng.normal([0.0, 0.0, turn], 11.0), degrees=True).as_matrix()
         # anatomy is written for a field of view of 80 mm; other grids hold a larger or smaller heart
         self.scale = rng.uniform(0.8, 1.2, 3) ** [1, 0.5, 0.5] * extent.min() / 80.0
 
@@ -131,9 +132,9 @@ class Pose:
         return ((points - self.shift) @ self.turn) / self.scale
 
 
-def chamber_distance(rng: np.random.Generator, points: np.ndarray) -> np.ndarray:
+def chamber_distance(rng: np.random.Generator, points: np.ndarray, dilation: float) -> np.ndarray:
     """Return the signed distance (negative inside) to a flattened ellipsoid with a lobe at its left front."""
-    radii = np.array([19.0, 13.5, 15.5]) * rng.uniform(0.88, 1.12, 3)
+    radii = np.array([19.0, 13.5, 15.5]) * rng.uniform(0.88, 1.12, 3) * dilation
     body = ellipsoid_distance(points, np.zeros(3), radii)
     lobe_at = radii * [-0.72, 0.62, 0.05] + rng.normal(0.0, 1.5, 3)
     lobe = ellipsoid_distance(points, lobe_at, np.array([5.5, 7.5, 5.0]) * rng.uniform(0.7, 1.2, 3))
@@ -177,30 +178,6 @@ def neighbour_distances(
     return np.maximum(arteries, wall - chamber), np.maximum(second, wall - chamber)
 
 
-def ellipsoid_distance(points: np.ndarray, centre: np.ndarray, radii: np.ndarray) -> np.ndarray:
-    """Return the signed distance in mm to an ellipsoid, to first order (exact for a ball's surface)."""
-    offset = (points - centre) / radii
-    reach = np.linalg.norm(offset, axis=-1)
-    slope = np.linalg.norm(offset / radii, axis=-1)
-    return reach * (reach - 1.0) / np.maximum(slope, 1e-6)
-
-
-def tube_distance(points: np.ndarray, path: np.ndarray, radius: np.ndarray) -> np.ndarray:
-    """Return the signed distance in mm to the union of balls along a centre line (N, 3) of radii (N,)."""
-    flat = points.reshape(-1, 3)
-    squares = (flat**2).sum(1)
-    distance = np.full(len(flat), np.inf)
-    for centre, r in zip(path, radius, strict=True):
-        apart = squares + centre @ centre - flat @ (2 * centre)
-        np.minimum(distance, np.sqrt(np.maximum(apart, 0.0)) - r, out=distance)
-    return distance.reshape(points.shape[:-1])
-
-
-def soft_minimum(a: np.ndarray, b: np.ndarray, *, width: float = 1.5) -> np.ndarray:
-    """Return the union of two signed distances with its crease filled over about `width` mm."""
-    return -width * np.logaddexp(-a / width, -b / width)
-
-
 def largest_component(mask: np.ndarray) -> np.ndarray:
     """Return the largest connected part of a mask (X, Y, Z)."""
     parts, count = ndimage.label(mask)
@@ -210,14 +187,18 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
 
 
 def paint(
-    rng: np.random.Generator, field: Field, points: np.ndarray, surfaces: tuple[np.ndarray, np.ndarray, np.ndarray]
+    rng: np.random.Generator,
+    field: Field,
+    points: np.ndarray,
+    surfaces: tuple[np.ndarray, np.ndarray, np.ndarray],
+    scanner: Scanner,
 ) -> np.ndarray:
     """Return the noise-free image (X, Y, Z): tissue laid over tissue, the chamber, arteries and second chamber last."""
     target, artery, second = surfaces
     blood = rng.uniform(0.6, 1.0)
-    muscle = blood * rng.uniform(0.35, 0.6)
+    muscle = blood * rng.uniform(*scanner.muscle)
     lung = rng.uniform(0.05, 0.15)
-    fat = rng.uniform(0.2, 0.75)
+    fat = rng.uniform(*scanner.fat)
     heart = ellipsoid_distance(points, rng.normal([6.0, 9.0, -5.0], 2.0), np.array([38.0, 36.0, 34.0]))
     spine = tube_distance(points, np.array([[4.0, -36.0, z] for z in range(-60, 61, 4)]), np.full(31, 9.0))
     texture = 1.0 + field.smooth(correlation=3.0, size=0.06)
@@ -244,21 +225,23 @@ def over(image: np.ndarray, spacing: np.ndarray) -> Callable[[np.ndarray, np.nda
     return cover
 
 
-def degrade(rng: np.random.Generator, field: Field, image: np.ndarray) -> np.ndarray:
-    """Return the image as a scanner would give it, int16: bias field, Rician noise and the scanner's own units."""
+def degrade(rng: np.random.Generator, field: Field, image: np.ndarray, scanner: Scanner) -> np.ndarray:
+    """Return the image as a scanner gives it, int16: bias, point spread, Rician noise and the scanner's own units."""
     extent = np.array(field.shape) * field.spacing
-    image = image * np.exp(field.smooth(correlation=float(extent.min()) / 4, size=rng.uniform(0.1, 0.3)))
-    noise = rng.uniform(0.04, 0.1) * rng.standard_normal((2, *field.shape))
+    image = image * np.exp(field.smooth(correlation=float(extent.min()) / 4, size=rng.uniform(*scanner.bias)))
+    image = ndimage.gaussian_filter(image, scanner.blur / field.spacing[:2], axes=(0, 1)) if scanner.blur else image
+    noise = rng.uniform(*scanner.noise) * rng.standard_normal((2, *field.shape))
     magnitude = np.hypot(image + noise[0], noise[1])
     return np.round(magnitude * rng.uniform(250.0, 900.0)).astype(np.int16)
 
 
 def write_scan(folder: Path, index: int, made: dict[str, Any], *, has_label: bool) -> None:
     """Write one scan, and its label where it has one; every second file is stored towards left and back (LPS)."""
-    image, label = phantom_scan(made["seed"], index, made["shape"], made["spacing"])
+    scanner, anatomy = kind(made, index)
+    image, label = phantom_scan(made["seed"], index, made["shape"], made["spacing"], scanner=scanner, anatomy=anatomy)
     affine = np.diag([*made["spacing"], 1.0])
     affine[:3, 3] = np.random.default_rng([made["seed"], index, 1]).uniform(-120.0, 0.0, 3).round(2)
-    name = f"phantom_{index:04d}"
+    name = scan_name(index)
     files = [(image, f"imagesTr/{name}_0000.nii.gz" if has_label else f"imagesUn/{name}_0000.nii.gz")]
     if has_label:
         files.append((label, f"labelsTr/{name}.nii.gz"))
@@ -270,8 +253,19 @@ def write_scan(folder: Path, index: int, made: dict[str, Any], *, has_label: boo
         nibabel.save(nifti, folder / path)
 
 
+def scan_name(index: int) -> str:
+    """Return the name of a scan's case."""
+    return f"phantom_{index:04d}"
+
+
+def kind(made: dict[str, Any], index: int) -> tuple[Scanner, Anatomy]:
+    """Return the scanner and the anatomy of a scan."""
+    return kind_of(index, labelled=index < made["labelled"])
+
+
 def describe(made: dict[str, Any]) -> dict[str, Any]:
-    """Return what the folder's dataset.json says: nnU-Net's keys, and under "phantom" what made the scans."""
+    """Return what the folder's dataset.json says: nnU-Net's keys, what made the scans, and each one's kind."""
+    count = made["labelled"] + made["unlabelled"] + made["held_out"]
     return {
         "name": "phantom",
         "channel_names": {"0": "MRI"},
@@ -279,6 +273,7 @@ def describe(made: dict[str, Any]) -> dict[str, Any]:
         "numTraining": made["labelled"] + made["held_out"],
         "file_ending": ".nii.gz",
         "phantom": made,
+        "kinds": {scan_name(index): ", ".join(part.name for part in kind(made, index)) for index in range(count)},
     }
 
 

@@ -96,7 +96,7 @@ def plan_dataset(
     data: Path | str,
     *,
     split: Path | str | Split | None = None,
-    method: str = "mean_teacher",
+    method: str = "averaged_match",
     memory: int | None = None,
     unlabelled: Path | str | None = None,
     device: str = "auto",

@@ -59,7 +59,7 @@ def draft_run(request: Request, output: Path) -> Draft:
     values, given = request.values, request.given
     validated(Config, values, where="--set")
     named = request.method_name or _named(values) or _named(given)
-    name = named or ("mean_teacher" if lists.unlabelled else "supervised")
+    name = named or ("averaged_match" if lists.unlabelled else "supervised")
     notes = [*_unasked(named, lists), *map(str, unlisted_fault(dataset.unlisted)), *notes]
     module = module or shipped_module(name)  # a config is data: only --method names a file that then runs
     _refuse_unknown_tables(given, name)
@@ -180,8 +180,8 @@ def _unasked(named: str | None, lists: Split) -> list[str]:
     if named is not None or lists.unlabelled:
         return []
     return [
-        "the method is supervised, since nothing is unlabelled: mean_teacher and the other methods need scans without "
-        "labels, in imagesTr, imagesUn or --unlabelled DIR"
+        "the method is supervised, since nothing is unlabelled: averaged_match and the other methods need scans "
+        "without labels, in imagesTr, imagesUn or --unlabelled DIR"
     ]
 
 

@@ -20,7 +20,7 @@ class Request:
     Attributes:
         data: nnU-Net or Medical Decathlon folder.
         method: name of a method, or the file of one's own (a path, the dotted name of its module, or as it was read);
-            by default mean_teacher, or supervised where nothing is unlabelled.
+            by default averaged_match, or supervised where nothing is unlabelled.
         split: lists of cases; by default every label is used and every other scan is unlabelled.
         config: name of a shipped config or path of a TOML file; by default the plan.
         settings: ``key=value`` words, or nested values, that win over the config.

@@ -84,7 +84,7 @@ def train(
         data: nnU-Net or Medical Decathlon folder.
         output: the run folder to make, or to go on with when `resume` is set.
         method: name of a method, or the file of one's own (a path, or the dotted name of its module); by default
-            mean_teacher, or supervised where nothing is unlabelled.
+            averaged_match, or supervised where nothing is unlabelled.
         split: lists of cases; by default every label is used and every other scan is unlabelled.
         config: name of a shipped config or path of a TOML file; by default the plan.
         settings: ``key=value`` words, or nested values, that win over the config.
