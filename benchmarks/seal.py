@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("runs", type=Path, help="folder of the runs; they are not committed")
     parser.add_argument("--only", nargs="+", help="data sets, by their names in recipes.toml; by default all")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--precision", default="auto", help='"bf16" halves the time on a CPU with AMX')
+    parser.add_argument("--precision", default="auto", help='"bf16" halves the time on a CPU with AVX-512 BF16')
     words = parser.parse_args()
     rows = tomllib.loads((HERE / "predictions" / "recipes.toml").read_text())
     for seed in words.seeds:

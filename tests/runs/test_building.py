@@ -30,14 +30,14 @@ def test_half_precision_that_would_be_slow_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
     with pytest.raises(ConfigError, match=r"precision = 'bf16': this GPU would only emulate it.*use '16' or 'auto'"):
         _precision("bf16", cuda=True)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     for wanted in ("bf16", "16"):
         with pytest.raises(ConfigError, match=f"precision = '{wanted}' is many times slower than 32 on this CPU"):
             _precision(wanted, cuda=False)
 
 
-def test_a_cpu_with_matrix_tiles_has_bf16_when_asked_and_no_fp16(monkeypatch):
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+def test_a_cpu_with_bf16_instructions_has_bf16_when_asked_and_no_fp16(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     assert (_precision("bf16", cuda=False), _precision("auto", cuda=False)) == ("bf16-mixed", "32-true")
     with pytest.raises(ConfigError, match="precision = '16' is many times slower"):
         _precision("16", cuda=False)

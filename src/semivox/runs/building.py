@@ -164,11 +164,11 @@ def _precision(wanted: str, cuda: bool) -> str:
     if wanted == "32" or (wanted == "auto" and not cuda):
         return "32-true"
     if not cuda:
-        if wanted == "bf16" and torch.cpu._is_amx_tile_supported():  # the only public word for it is in no release
+        if wanted == "bf16" and torch.cpu._is_avx512_bf16_supported():  # the only public word for it is in no release
             return "bf16-mixed"
         raise ConfigError(
             f"precision = '{wanted}' is many times slower than 32 on this CPU: set it to 'auto'"
-            + (" (bf16 needs a processor with AMX)" if wanted == "bf16" else "")
+            + (" (bf16 needs a processor with AVX-512 BF16)" if wanted == "bf16" else "")
         )
     bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     if wanted == "bf16" and not bf16:
