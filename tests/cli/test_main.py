@@ -153,6 +153,7 @@ MISTAKES = {
     ),
     "budget": (["train", "data", "-o", "run", "--budget", "2 hours"], "such as 2h"),
     "memory": (["plan", "data", "--memory", "much"], "such as 10GB"),
+    "budget of a plan": (["plan", "data", "--budget", "soon"], "--budget takes a number with s, m, h or d, such as 2h"),
     "device": (["train", "data", "-o", "run", "--device", "gpu"], "'auto', 'cpu', 'cuda'"),
 }
 

@@ -75,6 +75,17 @@ def test_a_cpu_plan_trains_in_an_hour_or_two_and_sees_half_of_a_scan(scan):
         assert length * values["spacing"][axis] >= 0.48 * shape[axis] * spacing[axis]
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_budget_chooses_the_steps_and_nothing_else(device):
+    """To the hundred below; four times the time is four times the steps, beyond what the papers take too."""
+    plain, short, long = (plan(ATRIUM, device=device, seconds=s) for s in (None, 1800, 4 * 1800))
+    assert 1800 - 100 * short.seconds < short.values["steps"] * short.seconds <= 1801
+    assert abs(long.values["steps"] - 4 * short.values["steps"]) < 400
+    assert {**long.values, "steps": 0} == {**plain.values, "steps": 0}
+    assert plan(ATRIUM, seconds=0.1).values["steps"] == 200
+    assert plan(ATRIUM, seconds=1800, fixed={"steps": 7}).values["steps"] == 7
+
+
 def test_a_gpu_keeps_the_scans_own_spacing_and_a_cpu_says_that_it_does_not():
     assert plan(ATRIUM, device="cuda").values["spacing"] == (0.625, 0.625, 1.25)
     assert any("train on a GPU" in line for line in plan(ATRIUM).warnings)

@@ -91,10 +91,12 @@ def plan(
     unlabelled: Unlabelled = None,
     cache: Cache = None,
     device: Device = "auto",
+    budget: Annotated[str | None, typer.Option(help="time such as 2h that the steps are chosen for")] = None,
 ) -> None:
     """Choose spacing, patch, net, batch and steps, and predict memory, disk and time."""
     from semivox.methods import method_class, method_module
     from semivox.planning.plan import parse_memory, plan_dataset
+    from semivox.runs.folder import parse_budget
 
     made = plan_dataset(
         data,
@@ -105,6 +107,7 @@ def plan(
         device=device,
         needs=method_class(method_module(method)).needs,  # a plan knows methods by name only
         cache=cache,
+        seconds=parse_budget(budget) if budget else None,
     )
     print(made.text())
 

@@ -6,6 +6,7 @@ memory is that of a student, a teacher and two streams; a plan for a CPU is smal
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -102,6 +103,7 @@ def plan_dataset(
     device: str = "auto",
     needs: frozenset[str] = frozenset(),
     cache: Path | str | None = None,
+    seconds: float | None = None,
 ) -> Plan:
     """Return a plan for a data folder; see `make_plan`.
 
@@ -119,6 +121,7 @@ def plan_dataset(
         unlabelled=len(lists.unlabelled),
         needs=needs,
         disk=free_disk(Path(cache or default_cache())),
+        seconds=seconds,
     )
 
 
@@ -133,6 +136,7 @@ def make_plan(
     needs: frozenset[str] = frozenset(),
     fixed: Mapping[str, Any] | None = None,
     disk: int | None = None,
+    seconds: float | None = None,
 ) -> Plan:
     """Return a plan for a pool on a device.
 
@@ -146,6 +150,8 @@ def make_plan(
         needs: what the method needs beyond crops: "distances" take room on the disk.
         fixed: config values, nested, that the user has set: the rest is planned around them.
         disk: bytes free where the cache will lie, for a warning.
+        seconds: that the training may take, which choose its steps; None: an hour on a CPU, and at most the steps that
+            the field's papers take.
 
     Raises:
         ConfigError: a fixed patch does not fit the fixed dims.
@@ -174,9 +180,8 @@ def make_plan(
         labelled=labelled,
         maps=2 * (setup.classes - 1) if "distances" in needs else 0,
     )
-    seconds = step_seconds(setup, device)
-    most = int(CPU_SECONDS / seconds) if device == "cpu" else limits.steps
-    steps = fixed.get("steps", max(200, min(limits.steps, most // 100 * 100)))
+    pace = step_seconds(setup, device)
+    steps = fixed.get("steps", chosen_steps(pace, limits.steps, seconds, device))
     warnings = [
         *coarsening_warnings(fine, grid),
         *short_of("memory", step_memory(setup, device), available, SHRINK),
@@ -188,10 +193,17 @@ def make_plan(
         values=plan_values(setup, grid, steps=steps, resize=fixed.get("resize")),
         memory=step_memory(setup, device),
         cache=cached,
-        seconds=seconds,
+        seconds=pace,
         reasons=tuple(reasons),
         warnings=tuple(warnings),
     )
+
+
+def chosen_steps(pace: float, most: int, seconds: float | None, device: Device) -> int:
+    """Return how many hundreds of steps of `pace` seconds fit, 200 at least; `most` where nobody named a time."""
+    if seconds is None:
+        seconds = min(most * pace, CPU_SECONDS if device == "cpu" else math.inf)
+    return max(200, round(seconds / pace) // 100 * 100)
 
 
 def plan_values(setup: Setup, grid: Grid, *, steps: int, resize: Sequence[int] | None) -> dict[str, Any]:
