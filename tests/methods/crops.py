@@ -83,6 +83,13 @@ def distances(label: Tensor, classes: int) -> Tensor:
     return torch.stack(maps).reshape(len(label), classes - 1, 2, *label.shape[1:])
 
 
+def first_half(batch: Batch) -> Batch:
+    """Return the labelled crops of half 0 alone, as a batch of their own."""
+    own = batch.group_l == 0
+    labelled = {name: getattr(batch, name)[own] for name in ("image_l", "label_l", "valid_l", "group_l", "case_l")}
+    return Batch(**labelled, spacing=batch.spacing, slice_axis=batch.slice_axis)
+
+
 def stage_batch(stage: Stage, **options: Any) -> Batch:
     """Return the toy batch that a stage asks for: without unlabelled crops, or with pseudo labels, as it says."""
     if stage.batch_unlabelled == 0:

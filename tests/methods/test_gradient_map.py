@@ -7,6 +7,7 @@ from crops import all_stages, freeze, make_toy_method, run_forward, stage_batch,
 from semivox.methods import list_methods
 
 WHOLE = {"student.encoder", "student.decoders"}
+PEERS = {"net_1.encoder", "net_1.decoders", "net_2.encoder", "net_2.decoders"}
 PRETRAIN = {
     "supervised": WHOLE,
     "global": {"student.encoder", "relation"},  # from the bottleneck
@@ -25,6 +26,12 @@ MAP = {
     ("mona", "finetune"): FINETUNE | {"equivariance": WHOLE},
     ("averaged_match", "warm"): {"supervised": WHOLE},
     ("averaged_match", "match"): {"supervised": WHOLE, "match": WHOLE},
+    ("duo_segnet", "train"): {
+        "supervised": PEERS,
+        "agreement": PEERS,
+        "adversarial": PEERS,  # and never the critic
+        "critic": {"critic"},  # alone
+    },
     ("supervised", "train"): {"supervised": WHOLE},
     ("mean_teacher", "train"): {"supervised": WHOLE, "consistency": WHOLE},
     ("pixel_contrast", "train"): {"supervised": WHOLE, "contrast": WHOLE | {"head"}},

@@ -15,7 +15,7 @@ from semivox.errors import RunError
 from semivox.runs.folder import open_run, read_checkpoint
 from toy_training import TINY
 
-METHODS = ("supervised", "mean_teacher", "simcvd")
+METHODS = ("supervised", "mean_teacher", "simcvd", "duo_segnet")
 EVERY = TINY["checkpoint_every"]
 CUTS = (1, EVERY - 1, EVERY, EVERY + 1)
 STAGES = {"first": {"steps": 3}, "second": {"steps": 2}, "third": {"steps": 3}}

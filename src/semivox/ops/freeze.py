@@ -1,8 +1,9 @@
-"""Which parts of a module learn."""
+"""Which parts of a module learn, and how to pass through one that shall not."""
 
 from collections.abc import Iterable
 
-from torch import nn
+from torch import Tensor, nn
+from torch.func import functional_call
 
 
 def learn_only(module: nn.Module, names: Iterable[str]) -> None:
@@ -19,3 +20,15 @@ def learn_only(module: nn.Module, names: Iterable[str]) -> None:
     module.requires_grad_(False)
     for part in learning:
         part.requires_grad_(True)
+
+
+def through_frozen(module: nn.Module, *inputs: Tensor) -> Tensor:
+    """Return what `module` gives for `inputs`, with a gradient to them and none to its own weights.
+
+    Its buffers stay as they are. Unlike ``requires_grad`` switched off and on, this leaves the weights free to learn
+    from another call in the same step.
+    """
+    state = {name: weight.detach() for name, weight in module.named_parameters()}
+    state |= {name: buffer.clone() for name, buffer in module.named_buffers()}
+    result: Tensor = functional_call(module, state, inputs)
+    return result

@@ -1,0 +1,56 @@
+"""Critics: small nets that say, place by place, how much a map of classes looks like a label."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from semivox.nets.build import MakeNet
+from semivox.nets.heads import make_conv, make_norm
+
+CriticKind = Literal["pixel", "patch", "image"]
+"""What a critic's answer rests on: the classes of one voxel; of a patch; of a patch, and the image there."""
+
+HALVINGS = 3
+"""Strided layers of a "patch" or "image" critic, at most: with halved axes an answer then rests on 38 voxels a side."""
+
+
+class Critic(nn.Module):
+    """A critic of class probabilities, or of labels as such, of the size that `make_net` makes nets for.
+
+    "pixel" has convolutions of kernel 1 (width, 2 width, 1 channels); "patch" and "image" stride as the nets do, at
+    most three times (width, 2 width, 4 width, then 1), as PatchGAN does (Isola et al., CVPR 2017, arXiv:1611.07004).
+    Leaky ReLU of slope .2, and instance norm behind all layers but the first and the last: no statistics run along, and
+    an answer does not depend on what else is in the batch.
+
+    Attributes:
+        sees_image: whether the image is read beside the map.
+    """
+
+    def __init__(self, make_net: MakeNet, kind: CriticKind, *, width: int) -> None:
+        super().__init__()
+        dims, halved = make_net.dims, ((2,) * make_net.dims,) * (make_net.levels - 1)
+        self.sees_image = kind == "image"
+        strides = ((1,) * dims,) * 2 if kind == "pixel" else (make_net.strides or halved)[:HALVINGS]
+        beyond = 0 if kind == "pixel" else 1  # what a kernel sees to either side of its stride
+        layers: list[nn.Module] = []
+        channels = make_net.classes + make_net.channels * self.sees_image
+        for depth, stride in enumerate(strides):
+            kernel = tuple(step + 2 * beyond for step in stride)
+            layers.append(make_conv(dims, channels, width, kernel, stride=stride, padding=beyond))
+            layers += [make_norm(dims, "instance", width)] if depth else []
+            layers.append(nn.LeakyReLU(0.2, inplace=True))
+            channels, width = width, 2 * width
+        self.layers = nn.Sequential(*layers, make_conv(dims, channels, 1, 1 + 2 * beyond))
+
+    def forward(self, p: Tensor, image: Tensor, valid: Tensor) -> Tensor:
+        """Return logits (B, 1, *grid), of how real a map looks at every place of a grid as fine or coarser than it.
+
+        Args:
+            p: (B, K, *spatial) probabilities, or a label as zeros and ones.
+            image: (B, C, *spatial), read by an "image" critic alone.
+            valid: (B, *spatial) bool; what lies elsewhere is seen as zero.
+        """
+        seen = torch.cat([p, image], 1) if self.sees_image else p
+        logits: Tensor = self.layers(seen * valid.unsqueeze(1))
+        return logits

@@ -1,0 +1,94 @@
+"""Critics: what an answer rests on, in 2D and 3D."""
+
+import pytest
+import torch
+
+from semivox.nets.build import MakeNet
+from semivox.nets.critics import Critic
+
+SIZES = {2: (64, 80), 3: (64, 64, 16)}
+KINDS = ("pixel", "patch", "image")
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+def make(kind, dims=2, **more):
+    options = {"channels": 2, "classes": 3, "filters": 2} | more
+    return Critic(MakeNet("vnet", dims=dims, **options), kind, width=4)
+
+
+def inputs(dims=2, batch=2, size=None):
+    """Return probabilities, images and where they are valid."""
+    size = size or SIZES[dims]
+    p = torch.randn(batch, 3, *size).softmax(1).requires_grad_()
+    return p, torch.randn(batch, 2, *size, requires_grad=True), torch.ones(batch, *size, dtype=torch.bool)
+
+
+def reach(kind, at, **more):
+    """Return the box of the voxels of one channel that an answer rests on, without a norm, which sees the whole map."""
+    critic = make(kind, len(at), **more)
+    for name, layer in list(critic.layers.named_children()):
+        if type(layer).__name__ == "InstanceNorm":
+            setattr(critic.layers, name, torch.nn.Identity())
+    p, image, valid = inputs(len(at))
+    critic(p, image, valid)[(0, 0, *at)].backward()
+    touched = p.grad[0].abs().sum(0).nonzero()
+    return tuple((touched.max(0).values - touched.min(0).values + 1).tolist())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dims", [2, 3])
+def test_answers_lie_on_a_grid_and_every_weight_learns(kind, dims):
+    critic = make(kind, dims)
+    logits = critic(*inputs(dims))
+    assert logits.shape == (2, 1, *(length // (1 if kind == "pixel" else 8) for length in SIZES[dims]))
+    logits.square().sum().backward()
+    assert all(weight.grad.abs().sum() > 0 for name, weight in critic.named_parameters() if "weight" in name)
+    assert list(critic.buffers()) == [], "no statistics run along"
+
+
+def test_the_pixel_critic_has_the_published_layers():
+    critic = Critic(MakeNet("unet", dims=2, channels=3, classes=2), "pixel", width=64)
+    shapes = [tuple(weight.shape) for weight in critic.parameters() if weight.ndim == 4]
+    assert shapes == [(64, 2, 1, 1), (128, 64, 1, 1), (1, 128, 1, 1)]
+
+
+def test_an_answer_rests_on_one_voxel_or_on_a_patch():
+    assert reach("pixel", (20, 20)) == (1, 1)
+    assert reach("patch", (4, 5)) == (38, 38)
+    assert reach("image", (4, 5)) == (38, 38)
+
+
+def test_a_patch_critic_strides_as_the_nets_do():
+    assert reach("patch", (4, 4, 8), strides=((2, 2, 1),) * 4) == (38, 38, 9)
+    assert make("patch", levels=2)(*inputs(size=(4, 4))).shape == (2, 1, 2, 2)
+    assert make("patch", strides=((3, 3), (1, 2), (2, 2), (2, 2)))(*inputs(size=(24, 48))).shape == (2, 1, 4, 4)
+
+
+def test_the_image_is_read_by_the_image_critic_alone():
+    for kind in KINDS:
+        p, image, valid = inputs()
+        critic = make(kind)
+        critic(p, image, valid).sum().backward()
+        assert critic.sees_image == (image.grad is not None) == (kind == "image")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_not_valid_is_not_seen_and_an_answer_does_not_depend_on_the_batch(kind):
+    critic, (p, image, valid) = make(kind), inputs()
+    valid[0, :16] = False
+    logits = critic(p, image, valid)
+    outside = ~valid.unsqueeze(1)
+    other = critic(torch.where(outside, 9.0, p), torch.where(outside, 9.0, image), valid)
+    assert torch.equal(logits, other)
+    torch.testing.assert_close(critic(p[:1], image[:1], valid[:1]), logits[:1])
+
+
+def test_a_map_of_one_class_gives_finite_answers_and_gradients():
+    for kind in KINDS:
+        critic, (p, image, valid) = make(kind), inputs()
+        critic(torch.zeros_like(p).index_fill(1, torch.tensor([0]), 1), image, valid).sum().backward()
+        assert all(weight.grad.isfinite().all() for weight in critic.parameters())

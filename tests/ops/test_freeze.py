@@ -1,0 +1,28 @@
+"""A module that is passed through without being moved."""
+
+import torch
+from torch import nn
+
+from semivox.ops.freeze import through_frozen
+
+
+def test_the_gradient_reaches_the_input_and_not_the_weights_which_may_learn_in_the_same_step():
+    module, x = nn.Linear(3, 1), torch.randn(2, 3, requires_grad=True)
+    assert torch.equal(through_frozen(module, x), module(x))
+    (through_frozen(module, x).sum() + 5 * module(x.detach()).sum()).backward()
+    assert torch.equal(x.grad, module.weight.detach().expand(2, 3))
+    torch.testing.assert_close(module.weight.grad, 5 * x.detach().sum(0, keepdim=True))
+
+
+def test_without_another_call_the_weights_get_no_gradient_at_all():
+    module, x = nn.Linear(3, 1), torch.randn(2, 3, requires_grad=True)
+    through_frozen(module, x).sum().backward()
+    assert module.weight.grad is None
+    assert module.weight.requires_grad
+
+
+def test_buffers_stay_as_they_are():
+    module = nn.BatchNorm1d(3).train()
+    through_frozen(module, torch.randn(4, 3) + 7)
+    assert torch.equal(module.running_mean, torch.zeros(3))
+    assert module.num_batches_tracked == 0
