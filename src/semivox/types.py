@@ -30,9 +30,12 @@ class Batch:
         group_l: (B,) int64, which labelled half a crop comes from (all zero where there is one stream).
         case_l: (B,) int64 index into the split's labelled list.
         corner_l: (B, dims) int64 voxel of the prepared volume at the crop's first voxel; negative in padding.
+        span_l: (B, 3, 2) float32, where the crop's first and last face lie along each axis of its scan, from 0 to 1;
+            beyond in padding. In 2D the first axis is the one across the slices.
         image_u: like ``image_l``; None where the stage draws no unlabelled crops, as are the other ``_u``.
         clean_u: ``image_u`` as a teacher sees it: moved, but with its own intensities; None before `Method.augment`.
-        valid_u, corner_u: as for the labelled ones.
+        valid_u, corner_u, span_u: as for the labelled ones.
+        targets_u: what a method adds to be moved with the crops by `Method.augment`.
         case_u: (B,) int64 index into the stage's part of the split's unlabelled list.
         label_u: (B, *spatial) int64 pseudo label, zero in padding; None where the stage reads none.
         weight_u: (B, *spatial) float32 probability of that label, zero in padding; None where there is none.
@@ -42,7 +45,7 @@ class Batch:
 
     __slots__ = (
         "case_l", "case_u", "clean_u", "corner_l", "corner_u", "group_l", "image_l", "image_u", "label_l", "label_u",
-        "slice_axis", "spacing", "targets_l", "valid_l", "valid_u", "weight_u",
+        "slice_axis", "spacing", "span_l", "span_u", "targets_l", "targets_u", "valid_l", "valid_u", "weight_u",
     )  # fmt: skip
 
     def __init__(
@@ -57,6 +60,7 @@ class Batch:
         group_l: Tensor | None = None,
         case_l: Tensor | None = None,
         corner_l: Tensor | None = None,
+        span_l: Tensor | None = None,
         image_u: Tensor | None = None,
         clean_u: Tensor | None = None,
         valid_u: Tensor | None = None,
@@ -64,13 +68,16 @@ class Batch:
         weight_u: Tensor | None = None,
         case_u: Tensor | None = None,
         corner_u: Tensor | None = None,
+        span_u: Tensor | None = None,
+        targets_u: dict[str, Tensor] | None = None,
     ) -> None:
         self.image_l, self.label_l, self.valid_l = image_l, label_l, valid_l
-        self.targets_l = targets_l or {}
+        self.targets_l, self.targets_u = targets_l or {}, targets_u or {}
         self.group_l, self.case_l, self.corner_l = group_l, case_l, corner_l
         self.image_u, self.clean_u, self.valid_u = image_u, clean_u, valid_u
         self.label_u, self.weight_u = label_u, weight_u
         self.case_u, self.corner_u = case_u, corner_u
+        self.span_l, self.span_u = span_l, span_u
         self.spacing, self.slice_axis = spacing, slice_axis
 
     def to(self, device: torch.device | str) -> "Batch":
@@ -79,7 +86,8 @@ class Batch:
         for name, value in moved.items():
             if isinstance(value, Tensor):
                 moved[name] = value.to(device, non_blocking=True)
-        moved["targets_l"] = {name: t.to(device, non_blocking=True) for name, t in self.targets_l.items()}
+        for targets in ("targets_l", "targets_u"):
+            moved[targets] = {name: t.to(device, non_blocking=True) for name, t in moved[targets].items()}
         return Batch(**moved)
 
 

@@ -108,7 +108,7 @@ def test_shapes_types_and_places():
     assert (batch.spacing, batch.slice_axis) == ((1.0, 1.0, 2.0), 2)
     kinds = {name: value.dtype for name, value in tensors(batch).items()}
     assert {name for name, kind in kinds.items() if kind == torch.float32} == {
-        "image_l", "image_u", "distances", "largest",
+        "image_l", "image_u", "distances", "largest", "span_l", "span_u",
     }  # fmt: skip
     assert {name for name, kind in kinds.items() if kind == torch.bool} == {"valid_l", "valid_u"}
     assert {kind for kind in kinds.values()} == {torch.float32, torch.int64, torch.bool}
@@ -162,6 +162,25 @@ def test_centred_crops_stay_within_the_case():
         assert (batch.corner_l >= 0).all()
         assert (batch.corner_l + torch.tensor([6, 5, 4]) <= torch.tensor(SHAPE)).all()
         assert ((batch.label_l > 0).flatten(1).any(1)).all()
+
+
+def test_spans_say_which_part_of_its_scan_a_crop_holds():
+    batch = make_stream().batch(4)
+    size = torch.tensor(SHAPE)
+    assert batch.span_u.shape == (2, 3, 2)
+    torch.testing.assert_close(batch.span_u[..., 0] * size, batch.corner_u.float())
+    torch.testing.assert_close(batch.span_u[..., 1] * size, batch.corner_u + torch.tensor([6.0, 5.0, 4.0]))
+    padded = make_stream(shape=(14, 8, 9), patch=(6, 12, 9)).batch(0)
+    assert padded.span_l[:, 1].tolist() == [[-0.25, 1.25]] * 2
+    assert padded.span_l[:, 2].tolist() == [[0, 1]] * 2
+
+
+def test_the_span_of_a_slice_begins_with_the_axis_across_the_slices():
+    batch = make_stream(patch=(5, 9), dims=2).batch(1)
+    first = batch.image_u[:, 0, 0, 0].long() - 1  # its number tells where it lies
+    torch.testing.assert_close(batch.span_u[:, 0] * 14, (first // (11 * 9))[:, None] + torch.tensor([0.0, 1.0]))
+    torch.testing.assert_close(batch.span_u[:, 1] * 11, batch.corner_u[:, :1] + torch.tensor([0.0, 5.0]))
+    assert batch.span_u[:, 2].tolist() == [[0, 1]] * 2
 
 
 def test_padding_is_zero_invalid_and_on_both_sides():

@@ -63,10 +63,12 @@ def toy_batch(
         group_l=torch.arange(labelled) % 2,
         case_l=torch.arange(labelled),
         corner_l=torch.zeros(labelled, dims, dtype=torch.int64),
+        span_l=torch.tensor([0.0, 1.0]).expand(labelled, 3, 2),
         image_u=image_u,
         valid_u=valid_u,
         case_u=torch.arange(unlabelled) if unlabelled else None,
         corner_u=torch.zeros(unlabelled, dims, dtype=torch.int64) if unlabelled else None,
+        span_u=torch.tensor([0.0, 1.0]).expand(unlabelled, 3, 2) if unlabelled else None,
         spacing=(1.0, 1.0, 2.0)[:dims],
         slice_axis=2,
     )

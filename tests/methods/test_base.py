@@ -28,6 +28,15 @@ def test_labels_masks_and_distances_follow_an_exact_geometry(kind, dims):
     assert torch.equal(view.weight_u, view.image_u[:, 0].abs())
 
 
+def test_what_a_method_adds_for_the_unlabelled_crops_moves_with_them():
+    batch = toy_batch(dims=2)
+    batch.targets_u = {"maps": batch.image_u.expand(-1, 3, -1, -1), "numbers": torch.arange(4)}
+    view = augmented(batch, geometry="turns", intensity="none")
+    assert torch.equal(view.targets_u["maps"], view.image_u.expand(-1, 3, -1, -1))
+    assert not torch.equal(view.targets_u["maps"], batch.targets_u["maps"])
+    assert torch.equal(view.targets_u["numbers"], torch.arange(4))
+
+
 def test_affine_geometry_moves_image_label_and_distances_alike():
     batch = toy_batch(padded=False)
     batch.image_l = batch.label_l[:, None].float()

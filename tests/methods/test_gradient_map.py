@@ -35,6 +35,7 @@ MAP = {
     ("supervised", "train"): {"supervised": WHOLE},
     ("mean_teacher", "train"): {"supervised": WHOLE, "consistency": WHOLE},
     ("pixel_contrast", "train"): {"supervised": WHOLE, "contrast": WHOLE | {"head"}},
+    ("secl", "train"): {"supervised": WHOLE, "contrast": {"student.encoder", "head"}},
     ("simcvd", "train"): {
         "supervised": WHOLE,
         "sdm": WHOLE | {"head_sdm"},

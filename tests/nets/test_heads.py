@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from semivox.errors import ConfigError
-from semivox.nets.heads import InstanceNorm, conv_head, make_conv, make_norm, make_upconv, mlp
+from semivox.nets.heads import InstanceNorm, conv_head, make_conv, make_norm, make_upconv, mlp, projection
 
 
 @pytest.mark.parametrize(("dims", "kernel"), [(2, 3), (3, 3), (3, (3, 3, 1)), (2, 1)])
@@ -59,6 +59,20 @@ def test_a_head_looks_at_single_voxels():
     differs = (head(x) != head(changed)).any(1)[0]
     assert differs.sum() == 1
     assert differs[0, 0, 0]
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_projection_embeds_positions_one_by_one(dims):
+    embed = projection(dims, 3, 5, 7, "batch").eval()
+    x = torch.randn(2, 3, *(4, 5, 6)[:dims])
+    assert embed(x).shape == (2, 7, *x.shape[2:])
+    assert [type(layer).__name__ for layer in embed] == [f"Conv{dims}d", f"BatchNorm{dims}d", "ReLU", f"Conv{dims}d"]
+    changed = x.clone()
+    changed[0, :, 0] += 1
+    same = (embed(changed) == embed(x)).all(1)
+    assert same[1].all()
+    assert same[0, 1:].all()
+    assert not same[0, 0].any()
 
 
 def test_impossible_parts_are_refused():

@@ -10,8 +10,10 @@ from semivox.ops.contrast import (
     class_contrast,
     class_means,
     effective_rank,
+    group_contrast,
     info_nce,
     mean_variance,
+    members,
     pairwise_distillation,
 )
 
@@ -139,6 +141,13 @@ def test_the_mean_of_each_class_is_by_class_and_zero_of_an_absent_one():
     assert class_means(features, torch.full((4,), 3), 3).tolist() == [[0, 0]] * 3
 
 
+def test_the_means_of_several_images_are_each_images_own():
+    features, class_ids = torch.rand(2, 5, 3), torch.tensor([[0, 0, 1, 2, 9], [1, 1, 1, 9, 0]])
+    each = torch.stack([class_means(f, ids, 3) for f, ids in zip(features, class_ids, strict=True)])
+    assert torch.equal(class_means(features, class_ids, 3), each)
+    assert members(class_ids, 3).sum(2).tolist() == [[2, 1, 1], [1, 3, 0]]
+
+
 def test_means_of_many_pixels_are_single_precision_under_autocast():
     features, class_ids = torch.rand(5000, 4), torch.arange(5000) % 2
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -205,3 +214,57 @@ def test_one_product_and_a_gather_equal_the_cosines_of_gathered_features():
     expected = -(torch.cat([positive, negative], -1) / 0.5).log_softmax(-1)[..., 0].mean()
     found = class_contrast(q, p, k, rows, torch.tensor([True, True]), 0.5)
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+
+
+# Groups of images
+
+X, Y = [1.0, 0.0], [0.0, 1.0]
+
+
+def test_groups_that_are_orthogonal_and_alike_in_two_images_have_the_loss_of_the_closed_form():
+    z, found = torch.tensor([[X, Y], [X, Y]]), torch.ones(2, 2, dtype=torch.bool)
+    assert group_contrast(z, z * 3, found, tau=0.5).item() == pytest.approx(math.log(1 + 2 * math.exp(-2)))
+    assert group_contrast(z, z, found, torch.tensor([0, 1]), tau=0.5).item() == pytest.approx(0.239545, abs=1e-6)
+
+
+def test_positives_do_not_compete_and_are_averaged():
+    """Anchors of group 0 have a positive that they equal and one orthogonal to them, as the negative is."""
+    z = torch.tensor([[X, [0.0, 0.0]], [X, Y]])
+    keys = torch.tensor([[X, [0.0, 0.0]], [Y, Y]])
+    found = torch.tensor([[True, False], [True, True]])
+    both = [math.log(1 + math.exp(-2)), math.log(2)]  # of image 0: its own key, and that of image 1
+    group_0 = sum(both) / 2  # for the anchors of both images
+    group_1 = math.log(1 + math.exp(-2) + 1)  # finds itself; the negatives are X, orthogonal, and Y, which it equals
+    expected = (group_0 + group_0 + group_1) / 3
+    assert group_contrast(z, keys, found, tau=0.5).item() == pytest.approx(expected)
+
+
+def test_with_scans_an_image_of_the_same_scan_is_no_positive():
+    z = torch.tensor([[X, Y], [X, Y], [Y, X]])
+    found = torch.ones(3, 2, dtype=torch.bool)
+    scans = torch.tensor([5, 5, -1])
+    # Anchors of the first two have the third as their only positive, at 0, against 0, 0 and 1; and the other way round.
+    expected = math.log(1 + 2 + math.exp(2))
+    third = math.log(1 + 2 * math.exp(2) + 1)
+    assert group_contrast(z, z, found, scans, tau=0.5).item() == pytest.approx((4 * expected + 2 * third) / 6)
+    assert group_contrast(z, z, found, torch.zeros(3, dtype=torch.int64), tau=0.5).item() == 0
+
+
+def test_a_group_that_is_not_found_is_neither_asked_nor_answers():
+    z, found = unit(3, 4, 8), torch.tensor([[1, 1, 0, 1], [1, 1, 0, 0], [0, 1, 0, 1]]) == 1
+    other = torch.where(found[..., None], z, unit(3, 4, 8, seed=1))
+    assert not torch.equal(z, other)
+    assert group_contrast(z, z, found, tau=0.1) == group_contrast(other, other, found, tau=0.1)
+    alone = torch.zeros_like(found)
+    alone[:, 1] = True  # one group has no negative
+    z.requires_grad_(True)
+    loss = group_contrast(z, z, alone, tau=0.1)
+    loss.backward()
+    assert loss.item() == 0
+    assert not z.grad.any()
+
+
+def test_the_contrast_of_groups_has_the_gradient_of_its_formula():
+    z, keys = (unit(2, 3, 4, seed=seed).double() for seed in (0, 1))
+    found = torch.tensor([[True, True, False], [True, True, True]])
+    assert torch.autograd.gradcheck(lambda x: group_contrast(x, keys, found, tau=0.5), z.requires_grad_(True))

@@ -184,10 +184,13 @@ class Stream:
 
     def _common(self, crops: list[Crop], suffix: str) -> dict[str, Any]:
         corners = np.array([crop.corner for crop in crops], dtype=np.int64).reshape(-1, 3)
+        faces = np.stack([corners, corners + np.array(self.window)], -1)
+        sizes = np.array([crop.case.image.shape[1:] for crop in crops])
         return {
             f"image_{suffix}": self._stack(crops, lambda case: case.image),
             f"case_{suffix}": torch.tensor([crop.index for crop in crops], dtype=torch.int64),
             f"corner_{suffix}": torch.from_numpy(corners[:, 3 - self.dims :].copy()),
+            f"span_{suffix}": torch.from_numpy((faces / sizes[..., None]).astype(np.float32)),
         }
 
     def _stack(

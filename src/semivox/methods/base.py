@@ -108,6 +108,7 @@ class Method(nn.Module):
             generator = progress.generator("view_u")
             view.image_u, view.clean_u, warp = self._view(batch.image_u, batch.valid_u, batch, generator)
             view.valid_u = warp(batch.valid_u)
+            view.targets_u = _in_voxels(batch.targets_u, batch.image_u.shape[2:], lambda x: warp(x, fill="border"))
             view.label_u = None if batch.label_u is None else warp(batch.label_u)
             view.weight_u = None if batch.weight_u is None else warp(batch.weight_u, mode="nearest")
         return view

@@ -73,6 +73,16 @@ def conv_head(dims: int, channels_in: int, channels_out: int) -> nn.Conv2d | nn.
     return make_conv(dims, channels_in, channels_out, kernel=1)
 
 
+def projection(dims: int, channels_in: int, hidden: int, channels_out: int, norm: Norm) -> nn.Sequential:
+    """Return a convolution, norm, ReLU and a convolution that embed every position by itself, as for a contrast."""
+    return nn.Sequential(
+        conv_head(dims, channels_in, hidden),
+        make_norm(dims, norm, hidden),
+        nn.ReLU(inplace=True),
+        conv_head(dims, hidden, channels_out),
+    )
+
+
 def mlp(*sizes: int) -> nn.Sequential:
     """Return linear layers of these sizes with ReLU between them and no norm: (..., sizes[0]) -> (..., sizes[-1]).
 

@@ -68,17 +68,57 @@ def pairwise_distillation(
 
 
 def class_means(features: Tensor, class_ids: Tensor, classes: int) -> Tensor:
-    """Return (K, D): the mean feature of every class, zero for a class without any.
+    """Return (..., K, D): the mean feature of every class, zero for a class without any.
 
     Args:
-        features: (N, D).
-        class_ids: (N,) int64; ids outside 0 ... K - 1 do not count.
+        features: (..., N, D).
+        class_ids: (..., N) int64; ids outside 0 ... K - 1 do not count.
         classes: K.
     """
     with torch.autocast(features.device.type, enabled=False):
         features = full_precision(features)
-        member = (class_ids == torch.arange(classes, device=class_ids.device)[:, None]).to(features.dtype)  # (K, N)
-        return member @ features / member.sum(1, keepdim=True).clamp(min=1)
+        member = members(class_ids, classes).to(features.dtype)
+        return member @ features / member.sum(-1, keepdim=True).clamp(min=1)
+
+
+def members(class_ids: Tensor, classes: int) -> Tensor:
+    """Return (..., K, N) bool: which of the `class_ids` (..., N) are of each class."""
+    return class_ids.unsqueeze(-2) == torch.arange(classes, device=class_ids.device)[:, None]
+
+
+def group_contrast(
+    anchors: Tensor, keys: Tensor, found: Tensor, scans: Tensor | None = None, *, tau: float
+) -> Tensor:
+    """Return how badly the groups of images find the same group in other images among all other groups (InfoNCE).
+
+    ``-log [e^(a.p / tau) / (e^(a.p / tau) + sum_n e^(a.n / tau))]``, averaged over an anchor's positives, which do not
+    compete with each other, then over the anchors that have positives and negatives; exactly 0 where none has. Products
+    are cosines. By hand: two groups, orthogonal to each other and the same in two images, and tau = .5 give
+    log(1 + 2 e^-2) = .239545.
+
+    Args:
+        anchors: (B, G, D) what G groups of each image are on average.
+        keys: (B, G, D) the same in another view; those of the group in any image are positives, its own one too.
+        found: (B, G) bool; groups that an image has.
+        scans: (B,) int64; with it, positives are of images of other scans alone.
+        tau: temperature.
+    """
+    images, groups = found.shape
+    index = torch.arange(images * groups, device=found.device)
+    group, image, there = index % groups, index // groups, found.flatten()
+    there = there[:, None] & there
+    positives = there & (group[:, None] == group)
+    negatives = there & ~positives
+    if scans is not None:
+        positives = positives & (scans[image][:, None] != scans[image])
+    with torch.autocast(anchors.device.type, enabled=False):
+        logits = unit(anchors).flatten(0, 1) @ unit(keys).flatten(0, 1).mT / tau  # (B * G, B * G)
+        against = logits.masked_fill(~negatives, _NEVER).logsumexp(1, keepdim=True)
+        doubt = F.softplus(against - logits).where(positives, 0)
+        counts = positives.sum(1)
+        loss = doubt.sum(1) / counts.clamp(min=1)
+    asked = (counts > 0) & negatives.any(1)
+    return loss.where(asked, 0).sum() / asked.sum().clamp(min=1)
 
 
 def class_contrast(
