@@ -72,7 +72,8 @@ def test_a_trained_unet_finds_the_shapes_where_they_are(data, cache, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("net", "method"), [(UNET, "mean_teacher"), (UNET, "arco"), (DEEPLAB, "supervised"), (DEEPLAB, "arco")]
+    ("net", "method"),
+    [(UNET, "mean_teacher"), (UNET, "arco"), (UNET, "atso"), (DEEPLAB, "supervised"), (DEEPLAB, "arco")],
 )
 def test_methods_train_on_pictures_with_any_2d_net_up_to_the_report(net, method, data, cache, tmp_path):
     train_pictures(data, tmp_path / "run", cache, net=net, method={"name": method})

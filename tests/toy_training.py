@@ -6,6 +6,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,32 @@ def train_toy(data: Path, output: Path, *, cache: Path, method: str = "mean_teac
     return train(data, output=output, cache=cache, method=method, settings=settings, device="cpu", **others)
 
 
-def kill_at(*, step: int | None, save: int | None) -> Any:
-    """Return an `on_row` that kills this process in a step; or kill it in the middle of its n-th checkpoint."""
+def start_process(*trainings: dict[str, Any]) -> subprocess.Popen[str]:
+    """Start this script on trainings, one after the other."""
+    command = [sys.executable, __file__, *map(json.dumps, trainings)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def kill_at(*, step: int | None, save: int | None, label: int | None) -> Any:
+    """Return an `on_row` that kills this process in a step; or kill it in its n-th checkpoint or pseudo label."""
     import torch
 
-    saved = 0
-    really_save = torch.save
+    from semivox.training import relabelling
+
+    saved = labelled = 0
+    really_save, really_slide = torch.save, relabelling.slide
+
+    def slide_in_part(image: Any, predict: Any, **words: Any) -> Any:
+        nonlocal labelled
+        labelled += 1
+
+        def predict_once(windows: Any) -> Any:
+            p = predict(windows)
+            if labelled == label:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return p
+
+        return really_slide(image, predict_once, **words)
 
     def save_a_part(state: Any, file: Any) -> None:
         nonlocal saved
@@ -51,7 +72,7 @@ def kill_at(*, step: int | None, save: int | None) -> Any:
         if row["total_step"] == step:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    torch.save = save_a_part
+    torch.save, relabelling.slide = save_a_part, slide_in_part
     return on_row
 
 
@@ -59,5 +80,5 @@ if __name__ == "__main__":
     for word in sys.argv[1:]:
         words = json.loads(word)
         folders = {name: Path(words.pop(name)) for name in ("data", "output", "cache")}
-        killer = kill_at(step=words.pop("kill_in_step", None), save=words.pop("kill_in_save", None))
+        killer = kill_at(**{place: words.pop(f"kill_in_{place}", None) for place in ("step", "save", "label")})
         train_toy(**folders, on_row=killer, **words)

@@ -35,6 +35,7 @@ CASES = [
     for dims in (2, 3)
 ]
 UNLABELLED = [case for case in CASES if "unlabelled" in case.values[1].uses]
+PSEUDO = [case for case in CASES if "pseudo" in case.values[1].uses]
 FLAT = [pytest.param(*case.values[:2], id=case.id) for case in CASES if case.values[2] == 2]
 # Optimisation is the same for all, and without weight decay, which moves even what no loss moves.
 OPTIMISATION = {"weight_decay": 0.0, "schedule": "constant", "lr": 0.01, "momentum": 0.9}
@@ -146,6 +147,17 @@ def test_other_unlabelled_volumes_give_another_gradient(name, stage, dims):
     _, first = step_gradients(method, batch, stage)
     _, second = step_gradients(method, other, stage)
     assert any(not torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize(("name", "stage", "dims"), PSEUDO)
+def test_other_pseudo_labels_give_another_gradient_but_not_in_padding(name, stage, dims):
+    method = warmed(name, stage, dims)
+    batch, outside, inside = (stage_batch(stage, dims=dims, seed=9) for _ in range(3))
+    outside.label_u = torch.where(batch.valid_u, batch.label_u, 1)
+    inside.label_u = torch.where(batch.valid_u, 1 - batch.label_u, batch.label_u)
+    first, second, third = (step_gradients(method, each, stage)[1] for each in (batch, outside, inside))
+    assert_same(first, second)
+    assert any(not torch.equal(first[key], third[key]) for key in first)
 
 
 @pytest.mark.parametrize(("name", "stage", "dims"), CASES)

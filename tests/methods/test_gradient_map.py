@@ -24,6 +24,8 @@ MAP = {
     ("arco", "finetune"): FINETUNE,
     ("mona", "pretrain"): PRETRAIN,
     ("mona", "finetune"): FINETUNE | {"equivariance": WHOLE},
+    ("atso", "supervised"): {"supervised": WHOLE},
+    **{("atso", f"generation_{t}"): {"supervised": WHOLE, "pseudo": WHOLE} for t in (1, 2, 3, 4)},
     ("averaged_match", "warm"): {"supervised": WHOLE},
     ("averaged_match", "match"): {"supervised": WHOLE, "match": WHOLE},
     ("duo_segnet", "train"): {

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -23,10 +24,12 @@ from semivox.runs.building import make_method
 from semivox.runs.folder import open_run, read_checkpoint
 from semivox.training.relabelling import Relabelling, check_stages
 from semivox.types import Stage, seed_from
-from toy_training import train_toy
+from toy_training import start_process, train_toy
 from toys import write_toy_dataset
 
 WORDS = {"method": "toy_self_training", "settings": {"checkpoint_every": 2, "patch": [8, 8, 8]}}
+# Relabels five scans, then the half of two, that of three, that of two.
+ATSO = {"method": "atso", "settings": {"steps": 12, "checkpoint_every": 5, "patch": [8, 8, 8]}}
 LABELS, PSEUDO = frozenset({"labels"}), frozenset({"labels", "pseudo"})
 STAGES = (
     Stage("all", steps=3, uses=LABELS, relabel="all"),
@@ -54,6 +57,20 @@ def whole(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
     seen.clear()
     assert train_toy(output=run, **folders, **WORDS).finished
     return run, list(seen)
+
+
+@pytest.fixture(scope="module")
+def atso(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """``atso(variant)``: a run that was not cut, made once."""
+    made: dict[str, Path] = {}
+
+    def run(variant: str) -> Path:
+        if variant not in made:
+            made[variant] = tmp_path_factory.mktemp(variant)
+            assert train_toy(output=made[variant], fields={"variant": variant}, **folders, **ATSO).finished
+        return made[variant]
+
+    return run
 
 
 def contents(run: Path) -> dict[str, bytes]:
@@ -164,6 +181,37 @@ def test_a_cut_within_a_relabelling_changes_nothing(call, how, whole, folders, t
     (tmp_path / "pseudo" / "generation_001" / "part_0" / ".unfinished-1").mkdir()  # what a killed process leaves
     assert train_toy(output=tmp_path, resume=True, **folders, **WORDS).finished
     assert_same_run(tmp_path, whole[0])
+
+
+@pytest.mark.parametrize("call", [4, 7, 9, 12])
+def test_atso_cut_within_any_of_its_relabellings_is_the_same_run(call, atso, folders, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(semivox.training.relabelling, "slide", break_in(call, "crash"))
+        with pytest.raises(CrashError):
+            train_toy(output=tmp_path, **folders, **ATSO)
+    assert len(stored(tmp_path)) == call - 1
+    assert train_toy(output=tmp_path, resume=True, **folders, **ATSO).finished
+    assert_same_run(tmp_path, atso("first"))
+
+
+def test_atso_killed_within_a_relabelling_is_resumed_by_another_process(atso, folders, tmp_path):
+    """Behind the first of two scans, and behind the first of three: with labels that are older and others that lack."""
+    calls = {"first": 7, "previous": 9}
+    given = {name: str(folder) for name, folder in folders.items()}
+    words = {
+        variant: {**given, **ATSO, "output": str(tmp_path / variant), "fields": {"variant": variant}}
+        for variant in calls
+    }
+    killed = [start_process({**words[variant], "kill_in_label": call}) for variant, call in calls.items()]
+    for process, (variant, call) in zip(killed, calls.items(), strict=True):
+        errors = process.communicate()[1]
+        assert process.returncode == -signal.SIGKILL, errors
+        assert len(stored(tmp_path / variant)) == call - 1
+    resumed = start_process(*({**words[variant], "resume": True} for variant in calls))
+    errors = resumed.communicate()[1]
+    assert resumed.returncode == 0, errors
+    for variant in calls:
+        assert_same_run(tmp_path / variant, atso(variant))
 
 
 def test_steps_taken_again_make_their_labels_again(whole, folders, tmp_path):

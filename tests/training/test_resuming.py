@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import torch
 
 from semivox.errors import RunError
 from semivox.runs.folder import open_run, read_checkpoint
-from toy_training import TINY
+from toy_training import TINY, start_process
 
 METHODS = ("supervised", "mean_teacher", "simcvd", "duo_segnet")
 EVERY = TINY["checkpoint_every"]
@@ -28,6 +26,8 @@ FLAT = {"dims": 2, "patch": [24, 8], "net": {"filters": 2, "levels": 2, "strides
 ARCO = {"method": "arco", "fields": SMALL, "settings": TWO | FLAT}
 # Moments that go on over the stages' border.
 MATCH = {"method": "averaged_match", "fields": {"optimizer": "adamw"}, "settings": {"steps": 8, "checkpoint_every": 2}}
+# Generations of one and two steps, each from the supervised net, with labels that the one before has made.
+ATSO = {"method": "atso", "settings": {"steps": 8, "checkpoint_every": 2}}
 QUEUE = {"framework": "knn_moco", "count": 8, "queue": 20, "neighbours": 3, "width": 8}
 PIXELS = {"method": "pixel_contrast", "fields": QUEUE}
 REGIONS = {"method": "secl", "fields": {"contrast": "region", "width": 8}}
@@ -121,7 +121,7 @@ def test_a_run_that_crashes_between_checkpoints_takes_the_lost_steps_again(metho
 
 
 @pytest.mark.parametrize("cut", range(1, 8))
-@pytest.mark.parametrize("words", [STAGED, ARCO, MATCH], ids=["stages", "arco", "averaged_match"])
+@pytest.mark.parametrize("words", [STAGED, ARCO, MATCH, ATSO], ids=["stages", "arco", "averaged_match", "atso"])
 def test_a_cut_anywhere_in_a_method_of_several_stages_changes_nothing(words, cut, whole, train_toy, tmp_path):
     assert not train_toy(tmp_path / "stopped", on_row=stop_behind(cut), **words).finished
     with pytest.raises(CrashError):
@@ -203,11 +203,6 @@ def test_a_killed_process_is_resumed_by_another_one(whole, toy_data, toy_cache, 
     assert resumed.returncode == 0, errors
     for method in METHODS:
         assert_same_run(tmp_path / method, whole(**runs[method]))
-
-
-def start_process(*trainings: dict[str, Any]) -> subprocess.Popen[str]:
-    command = [sys.executable, str(Path(__file__).parents[1] / "toy_training.py"), *map(json.dumps, trainings)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_a_finished_run_that_is_resumed_stays_as_it_is(train_toy, whole, tmp_path):
