@@ -192,16 +192,16 @@ def test_a_killed_process_is_resumed_by_another_one(whole, toy_data, toy_cache, 
     }
     words = {method: {**given, "output": str(tmp_path / method), **run} for method, run in runs.items()}
     kills = {"supervised": {"kill_in_step": 5}, "mean_teacher": {"kill_in_step": 5}, "simcvd": {"kill_in_save": 2}}
-    processes = {method: start_process({**words[method], **kills[method]}) for method in METHODS}
+    processes = {method: start_process({**words[method], **kills[method]}) for method in runs}
     for method, process in processes.items():
         errors = process.communicate()[1]
         assert process.returncode == -signal.SIGKILL, errors
         assert read_checkpoint(open_run(tmp_path / method).latest())["total_step"] == EVERY
     assert list((tmp_path / "simcvd" / "checkpoints").glob(".*")), "the second checkpoint was half written"
-    resumed = start_process(*({**words[method], "resume": True} for method in METHODS))
+    resumed = start_process(*({**words[method], "resume": True} for method in runs))
     errors = resumed.communicate()[1]
     assert resumed.returncode == 0, errors
-    for method in METHODS:
+    for method in runs:
         assert_same_run(tmp_path / method, whole(**runs[method]))
 
 
