@@ -34,6 +34,9 @@ MAP = {
         "adversarial": PEERS,  # and never the critic
         "critic": {"critic"},  # alone
     },
+    ("local_contrast", "pretrain"): {"global": {"student.encoder", "head_global"}},
+    ("local_contrast", "local"): {"local": WHOLE | {"head_local"}},
+    ("local_contrast", "finetune"): {"supervised": WHOLE},
     ("supervised", "train"): {"supervised": WHOLE},
     ("mean_teacher", "train"): {"supervised": WHOLE, "consistency": WHOLE},
     ("pixel_contrast", "train"): {"supervised": WHOLE, "contrast": WHOLE | {"head"}},

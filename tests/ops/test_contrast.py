@@ -15,6 +15,7 @@ from semivox.ops.contrast import (
     mean_variance,
     members,
     pairwise_distillation,
+    standardised,
 )
 
 
@@ -268,3 +269,30 @@ def test_the_contrast_of_groups_has_the_gradient_of_its_formula():
     z, keys = (unit(2, 3, 4, seed=seed).double() for seed in (0, 1))
     found = torch.tensor([[True, True, False], [True, True, True]])
     assert torch.autograd.gradcheck(lambda x: group_contrast(x, keys, found, tau=0.5), z.requires_grad_(True))
+
+
+def test_standardised_columns_have_mean_0_and_variance_1_over_the_rows_that_count():
+    assert standardised(torch.tensor([[1.0], [3.0]]), torch.ones(2, dtype=torch.bool)).flatten().tolist() == [-1, 1]
+    x, valid = torch.randn(7, 3) + 5, torch.tensor([True, True, False, True, True, True, False])
+    found = standardised(x, valid)
+    torch.testing.assert_close(found[valid].mean(0), torch.zeros(3), atol=1e-6, rtol=0)
+    torch.testing.assert_close(found[valid].var(0, correction=0), torch.ones(3))
+    assert torch.equal(standardised(torch.where(valid[:, None], x, torch.nan), valid)[valid], found[valid])
+
+
+def test_a_constant_column_and_rows_that_do_not_count_are_0_with_a_finite_gradient():
+    x = torch.full((4, 2), 3.0, requires_grad=True)
+    found = standardised(x, torch.tensor([True, True, True, False]))
+    found.sum().backward()
+    assert not found.any()
+    assert x.grad.isfinite().all()
+    assert not standardised(torch.ones(2, 3), torch.zeros(2, dtype=torch.bool)).any()
+
+
+def test_standardised_rows_that_are_nearly_alike_are_told_apart():
+    """As pooled features behind an instance norm: by their cosines they are one."""
+    x = 1 + 1e-3 * torch.randn(8, 16, generator=torch.Generator().manual_seed(0))
+    valid = torch.ones(8, dtype=torch.bool)
+    alike, apart = (F.normalize(z, dim=1) for z in (x, standardised(x, valid)))
+    assert (alike @ alike.T).min() > 0.999
+    assert (apart @ apart.T).min() < 0

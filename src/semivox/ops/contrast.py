@@ -11,6 +11,9 @@ from semivox.errors import ConfigError
 # Similarities lie in [-1, 1], so exp(_NEVER - similarity) is an exact zero, and no row of logits is all infinite.
 _NEVER = -1e4
 
+VARIANCE_FLOOR = 1e-8
+"""Below it a column counts as constant."""
+
 
 def full_precision(x: Tensor) -> Tensor:
     """Return `x` in at least single precision: a softmax of half-precision similarities is too coarse."""
@@ -65,6 +68,23 @@ def pairwise_distillation(
     if reduction == "mean":
         loss = loss / counts.clamp(min=1)
     return loss.sum() / (counts > 0).sum().clamp(min=1)
+
+
+def standardised(x: Tensor, valid: Tensor) -> Tensor:
+    """Return `x` with mean 0 and variance 1 of each column over the valid rows; a constant column is 0.
+
+    What images' pooled features need before they are compared: behind an instance norm they are nearly the same for
+    all images, and their differences, which are what a contrast is about, would have hardly any gradient. By hand: 1
+    and 3 give -1 and 1.
+
+    Args:
+        x: (N, D) one vector a row.
+        valid: (N,) bool; rows that count.
+    """
+    x, on = full_precision(x), valid[:, None]
+    count = valid.sum().clamp(min=1)
+    centred = (x - x.where(on, 0).sum(0) / count).where(on, 0)
+    return centred / (centred.square().sum(0) / count + VARIANCE_FLOOR).sqrt()
 
 
 def class_means(features: Tensor, class_ids: Tensor, classes: int) -> Tensor:
