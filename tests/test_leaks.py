@@ -32,11 +32,12 @@ WORDS = {
     "arco": {"method": "arco", "settings": FOREGROUND | SLICES},
     "pixel_contrast": {"method": "pixel_contrast", "fields": {"framework": "moco"}, "settings": FOREGROUND},
 }
-# Every method of the registry, and every framework of pixel contrast; in slices, for speed.
+# Every method of the registry, every framework of pixel contrast, and both variants of CVRL; in slices, for speed.
 EVERY = {name: {"method": name} for name in list_methods()}
 for framework in FRAMEWORKS:
     fields = {"framework": framework, "queue": 64, "neighbours": 5}
     EVERY[f"pixel_contrast-{framework}"] = {"method": "pixel_contrast", "fields": fields}
+EVERY["cvrl-batch_feature"] = {"method": "cvrl", "fields": {"variant": "batch_feature", "queue": 64}}
 
 AUDITED = """
 import json, os, sys

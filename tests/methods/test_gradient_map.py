@@ -28,6 +28,12 @@ MAP = {
     **{("atso", f"generation_{t}"): {"supervised": WHOLE, "pseudo": WHOLE} for t in (1, 2, 3, 4)},
     ("averaged_match", "warm"): {"supervised": WHOLE},
     ("averaged_match", "match"): {"supervised": WHOLE, "match": WHOLE},
+    ("cvrl", "train"): {
+        "supervised": WHOLE,
+        "elastic": WHOLE,
+        "global": WHOLE | {"head"},
+        "local": WHOLE | {"head"},
+    },
     ("duo_segnet", "train"): {
         "supervised": PEERS,
         "agreement": PEERS,

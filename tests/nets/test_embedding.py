@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from semivox.nets.build import MakeNet
-from semivox.nets.embedding import PixelHead, RelationHead
+from semivox.nets.embedding import DeepHead, PixelHead, RelationHead, VoxelHead
 from semivox.nets.net import by
 
 SIZES = {2: (32, 48), 3: (32, 16, 16)}
@@ -175,3 +175,28 @@ def test_images_are_embedded_in_single_precision_under_autocast():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         inside = head(bottleneck, logits, valid, predict=True)
     assert all(torch.equal(a, b) for a, b in zip(inside, head(bottleneck, logits, valid, predict=True), strict=True))
+
+
+@pytest.mark.parametrize("name", ["vnet", "unet"])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_voxels_of_a_decoder_level_become_rows_of_unit_length(name, dims):
+    net = make_net(dims, name)
+    z = VoxelHead(net, 12)(decoded(net))
+    assert z.shape == (2, 12, *(length // 4 for length in SIZES[dims]))
+    torch.testing.assert_close(z.norm(dim=1), torch.ones_like(z[:, 0]))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_deep_head_embeds_what_images_hold_on_average_their_bottlenecks_and_drawn_voxels(dims):
+    net = make_net(dims)
+    features = net.encode(torch.randn(2, 1, *SIZES[dims]))
+    out, head = net.decode(features), DeepHead(net, 12)
+    deep = torch.ones(2, *features["bottleneck"].shape[2:], dtype=torch.bool)
+    deep[1, 0] = False
+    images, rows, z = head(features, out, deep, torch.tensor([5, 0, 5]))
+    means = torch.stack([x[:, on].mean(1) for x, on in zip(features["bottleneck"], deep, strict=True)])
+    torch.testing.assert_close(images, head.high(means))
+    assert rows.shape == (deep.numel(), 12)
+    torch.testing.assert_close(rows[-1], head.high(features["bottleneck"][1].flatten(1)[:, -1]))
+    torch.testing.assert_close(z[0], head.low(out.features[-1][0].flatten(1)[:, 5]))
+    assert torch.equal(z[0], z[2])

@@ -5,7 +5,7 @@ import torch
 
 from semivox.nets.build import MakeNet
 from semivox.nets.embedding import PixelHead, RelationHead
-from semivox.nets.memory import Anatomy, Part, Relation
+from semivox.nets.memory import Anatomy, Part, Relation, Volumes
 from semivox.ops.anatomy import Draws
 
 TAUS = {"tau_s": 0.1, "tau_t": 0.1}
@@ -210,3 +210,19 @@ def test_the_state_alone_holds_all_that_is_remembered(net):
         contrasted(first, make_part(net, seed=seed), seed=seed)
     second.load_state_dict(first.state_dict())
     assert contrasted(first, make_part(net, seed=3)) == contrasted(second, make_part(net, seed=3))
+
+
+# Volumes
+
+
+def test_other_cases_of_the_batch_and_of_earlier_ones_are_negatives_and_a_volumes_own_case_is_not():
+    memory, u = Volumes(3, 2), torch.arange(4.0).reshape(2, 2)
+    case, held = torch.tensor([7, 8]), torch.tensor([True, True])
+    rows, others = memory.others(u, case, held)
+    assert rows.tolist() == [[0, 1], [2, 3], [0, 0], [0, 0], [0, 0]]
+    assert others.tolist() == [[False, True, False, False, False], [True, False, False, False, False]]
+    memory.push(u, case, held)
+    memory.push(-u, torch.tensor([8, 9]), torch.tensor([False, True]))  # the first does not count
+    rows, others = memory.others(u, torch.tensor([9, 8]), torch.tensor([True, False]))
+    assert rows.tolist() == [[0, 1], [2, 3], [0, 1], [2, 3], [-2, -3]]  # cases 9, 8 now; 7, 8, 9 remembered
+    assert others.tolist() == [[False, False, True, True, False], [True, False, True, False, True]]

@@ -65,6 +65,12 @@ def test_rows_have_any_shape_and_are_single_precision_without_a_gradient():
     assert not queue.rows.requires_grad
 
 
+def test_a_queue_of_numbers_of_cases_keeps_them_whole():
+    queue = Queue(3, dtype=torch.int64)
+    queue.push(torch.tensor([2**40 + 1, 7]), everything(2))
+    assert queue.rows.tolist() == [2**40 + 1, 7, 0]
+
+
 def test_the_state_alone_says_where_to_write_on():
     first, second = Queue(3, 1), Queue(3, 1)
     pushed(first, 1, 2, 3, 4)

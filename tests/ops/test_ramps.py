@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from semivox.ops.ramps import sigmoid_rampup, warmup_decay
+from semivox.ops.ramps import run_decay, sigmoid_rampup, warmup_decay
 
 
 def test_the_ramp_goes_from_e_to_the_minus_five_through_287_thousandths_to_one():
@@ -24,3 +24,9 @@ def test_the_warm_start_is_a_plain_average_until_the_decay_takes_over():
     assert [warmup_decay(step, 0.99) for step in (0, 1, 3)] == [0, 0.5, 0.75]
     assert warmup_decay(98, 0.99) == pytest.approx(0.98990, abs=1e-5)
     assert warmup_decay(99, 0.99) == warmup_decay(10_000, 0.99) == 0.99
+
+
+def test_the_decay_of_a_run_is_of_its_length_up_to_the_papers():
+    assert run_decay(1000, 6) == pytest.approx(0.994)
+    assert run_decay(6000, 6) == run_decay(60_000, 6) == 0.999
+    assert run_decay(3, 6) == 0

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from semivox.errors import ConfigError, GeometryError
 from semivox.ops import sampling
-from semivox.ops.sampling import SCHEMES, Pool, cell_mirrors, draw, grid_cells
+from semivox.ops.sampling import SCHEMES, Pool, cell_mirrors, draw, draw_from_each, grid_cells
 from toy_draws import STRATA, generator, positions, shares
 
 EVERY = pytest.mark.parametrize("scheme", SCHEMES)
@@ -229,3 +229,23 @@ def test_the_example_of_the_module_runs():
     found = doctest.testmod(sampling)
     assert found.attempted > 5
     assert found.failed == 0
+
+
+# From each image
+
+
+@EVERY
+def test_as_many_valid_pixels_are_drawn_from_each_image(scheme):
+    valid = torch.rand(4, 8, 6, generator=generator()) > 0.5
+    valid[2] = False
+    pixels, found = draw_from_each(valid, 50, (4, 3), scheme=scheme, generator=generator())
+    assert pixels.shape == (4, 50)
+    assert found.tolist() == [True, True, False, True]
+    assert valid.flatten()[pixels[found]].all()
+    assert (pixels // 48 == torch.arange(4)[:, None])[found].all()
+
+
+def test_draws_from_an_image_are_spread_over_its_cells():
+    pixels, _ = draw_from_each(torch.ones(2, 8, 8, dtype=torch.bool), 16, (4, 4), generator=generator())
+    cells = grid_cells(2, (8, 8), (4, 4)).flatten()[pixels]
+    assert cells.sort(1).values.tolist() == [list(range(16)), list(range(16, 32))]

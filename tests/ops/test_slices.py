@@ -4,7 +4,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from semivox.ops.slices import coarse_mask, masked_pool, pool_slices, stack_slices, strided, valid_slices
+from semivox.ops.slices import (
+    coarse_mask,
+    masked_mean,
+    masked_pool,
+    pool_slices,
+    stack_slices,
+    strided,
+    valid_slices,
+)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -97,3 +105,9 @@ def test_strides_take_the_middle_voxel_of_every_cell():
     x = torch.arange(2 * 3 * 8 * 6 * 5).reshape(2, 3, 8, 6, 5)
     assert torch.equal(strided(x, (4, 2, 1)), x[:, :, 2::4, 1::2])
     assert torch.equal(strided(x, (1, 1, 1)), x)
+
+
+def test_the_mean_of_a_volume_is_that_of_its_valid_voxels_and_zero_without_one():
+    x = torch.tensor([[[[1.0, 2.0], [3.0, 9.0]], [[0.0, 2.0], [4.0, 9.0]]]]).repeat(2, 1, 1, 1)
+    valid = torch.tensor([[[True, True], [True, False]], [[False, False], [False, False]]])
+    torch.testing.assert_close(masked_mean(x, valid), torch.tensor([[2.0, 2.0], [0.0, 0.0]]))

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from semivox.errors import ConfigError
 from semivox.ops.contrast import info_nce
-from semivox.ops.views import PULL, cosine_distance, nt_xent, queue_contrast, vicreg_terms
+from semivox.ops.views import PULL, column_contrast, cosine_distance, nt_xent, queue_contrast, vicreg_terms
 
 SQUARE = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
 
@@ -101,6 +101,22 @@ def test_rows_that_are_not_filled_are_neither_negatives_nor_neighbours():
     filled = torch.arange(7) < 2
     short = moco(q, k, queue[:2], neighbours=2)
     torch.testing.assert_close(moco(q, k, queue, filled, neighbours=5), short)
+
+
+@pytest.mark.parametrize("neighbours", [0, 5])
+def test_each_query_may_have_rows_of_its_own(neighbours):
+    q, k, queue = rows(4), rows(4, seed=1), rows(7, seed=2)
+    own = torch.rand(4, 7, generator=torch.Generator().manual_seed(3)) > 0.4
+    each = [moco(q[i : i + 1], k[i : i + 1], queue, own[i], neighbours=neighbours) for i in range(4)]
+    torch.testing.assert_close(moco(q, k, queue, own, neighbours=neighbours), torch.stack(each).mean())
+
+
+def test_t26a_equal_voxels_and_one_orthogonal_volume_have_the_closed_form():
+    u = torch.eye(3)[:2]
+    voxels, own = u[:1].expand(5, 3), torch.tensor([[False, True]]).expand(5, 2)
+    for tau in (0.1, 0.5, 1.0):
+        loss = queue_contrast(voxels, voxels, u, own, every(5), tau=tau)
+        assert loss.item() == pytest.approx(math.log(1 + math.exp(-1 / tau)), abs=1e-6)
 
 
 def test_an_empty_queue_gives_an_exact_zero_with_a_zero_gradient():
@@ -211,3 +227,57 @@ def test_both_views_of_the_student_learn(loss):
     loss(z_1, z_2, every(5)).backward()
     assert z_1.grad.any()
     assert z_2.grad.any()
+
+
+# Columns
+
+
+def columns(z_1, z_2, tau=0.1):
+    return column_contrast(z_1, z_2, every(len(z_1)), tau=tau)
+
+
+@pytest.mark.parametrize("tau", [0.1, 0.5])
+def test_t31_equal_columns_give_log_d_and_orthonormal_ones_their_closed_form(tau):
+    constant = torch.full((9, 4), 0.7)
+    assert columns(constant, constant, tau).item() == pytest.approx(math.log(4), abs=1e-6)
+    collapsed = rows(1, 4)[:, :1].expand(9, 4) * torch.arange(1, 10)[:, None]  # one direction, not constant
+    assert columns(collapsed, collapsed, tau).item() == pytest.approx(math.log(4))
+    orthonormal = torch.linalg.qr(rows(9, 4)).Q
+    expected = math.log(1 + 3 * math.exp(-1 / tau))
+    assert columns(orthonormal, 5 * orthonormal, tau).item() == pytest.approx(expected)
+
+
+def test_t32_the_gradient_on_a_similarity_is_its_softmax_over_tau_and_d():
+    """So the most alike of other dimensions is pushed hardest: the hardness that ordinary contrast has."""
+    z_1, z_2, tau = rows(9, 4).requires_grad_(), rows(9, 4, seed=1), 0.2
+    similarity = F.normalize(z_1, dim=0).T @ F.normalize(z_2, dim=0)
+    p = (similarity / tau).softmax(1).detach()
+    expected = (p - torch.eye(4)) / (tau * 4)  # p_jl / (tau D) for l != j
+    chained = torch.autograd.grad(similarity, z_1, expected)[0]
+    torch.testing.assert_close(torch.autograd.grad(columns(z_1, z_2, tau), z_1)[0], chained)
+    others = expected.masked_fill(torch.eye(4, dtype=torch.bool), -1)
+    assert torch.equal(others.argmax(1), similarity.detach().masked_fill(torch.eye(4) > 0, -9).argmax(1))
+
+
+def test_t33_the_order_of_rows_changes_nothing_and_that_of_dimensions_as_little_if_both_views_share_it():
+    z_1, z_2 = rows(9, 4), rows(9, 4, seed=1)
+    loss = columns(z_1, z_2)
+    order, dimensions = torch.tensor([3, 1, 4, 0, 5, 8, 2, 6, 7]), torch.tensor([2, 0, 3, 1])
+    torch.testing.assert_close(columns(z_1[order], z_2[order]), loss)
+    assert not torch.isclose(columns(z_1[order], z_2), loss)
+    torch.testing.assert_close(columns(z_1[:, dimensions], z_2[:, dimensions]), loss)
+    assert not torch.isclose(columns(z_1[:, dimensions], z_2), loss)
+    z_1.requires_grad_()
+    (gradient,) = torch.autograd.grad(columns(z_1, z_2), z_1)
+    (permuted,) = torch.autograd.grad(columns(z_1[:, dimensions], z_2[:, dimensions]), z_1)
+    torch.testing.assert_close(permuted, gradient)
+
+
+def test_rows_that_are_not_valid_are_in_no_column_and_the_teacher_gets_no_gradient():
+    z_1, z_2 = rows(9, 4).requires_grad_(), rows(9, 4, seed=1).requires_grad_()
+    valid = torch.arange(9) < 6
+    loss = column_contrast(z_1, z_2, valid, tau=0.1)
+    torch.testing.assert_close(loss, columns(z_1[:6], z_2[:6]))
+    loss.backward()
+    assert z_1.grad[6:].abs().sum() == 0
+    assert z_2.grad is None

@@ -32,6 +32,8 @@ QUEUE = {"framework": "knn_moco", "count": 8, "queue": 20, "neighbours": 3, "wid
 PIXELS = {"method": "pixel_contrast", "fields": QUEUE}
 REGIONS = {"method": "secl", "fields": {"contrast": "region", "width": 8}}
 LOCAL = {"method": "local_contrast", "fields": {"reduce": "sample", "count": 8}, "settings": {"steps": 6} | FLAT}
+VOXELS = {"method": "cvrl", "fields": {"voxels": 8, "volumes": 5, "width": 8}}
+DIMENSIONS = {"method": "cvrl", "fields": VOXELS["fields"] | {"variant": "batch_feature", "queue": 20}}
 MONA = {"method": "mona", "fields": SMALL | {"sampler": "sag", "mix": "class"}, "settings": TWO}
 
 
@@ -152,8 +154,11 @@ def test_stages_start_from_what_they_name_and_begin_once(whole):
 
 @pytest.mark.parametrize(
     "words",
-    [{"method": "simcvd"}, STAGED, BANK, ARCO, MONA, PIXELS, REGIONS, LOCAL],
-    ids=["simcvd", "stages", "bank", "arco", "mona", "pixel_contrast", "secl", "local_contrast"],
+    [{"method": "simcvd"}, STAGED, BANK, ARCO, MONA, PIXELS, REGIONS, LOCAL, VOXELS, DIMENSIONS],
+    ids=[
+        *("simcvd", "stages", "bank", "arco", "mona", "pixel_contrast", "secl", "local_contrast", "cvrl"),
+        "cvrl-batch_feature",
+    ],
 )
 def test_a_spent_budget_stops_behind_a_checkpoint_and_a_run_cut_after_every_step_is_the_same_run(
     words, whole, train_toy, tmp_path

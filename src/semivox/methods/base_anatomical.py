@@ -23,7 +23,7 @@ from semivox.ops.dice import dice_ce
 from semivox.ops.ema import ema_update, make_teacher
 from semivox.ops.mixing import box_masks, class_masks, mix, partner
 from semivox.ops.perturb import intensity
-from semivox.ops.ramps import warmup_decay
+from semivox.ops.ramps import run_decay, warmup_decay
 from semivox.ops.sampling import grid_or_default
 from semivox.ops.slices import strided
 from semivox.ops.uncertainty import entropy, most_certain, most_certain_of_each, pseudo_cross_entropy
@@ -226,7 +226,7 @@ class AnatomicalMethod(Method):
         over_run = config.schedule_over == "run"
         decay = config.ema_decay
         if decay is None:
-            decay = max(0.0, min(0.999, 1 - 10 / progress.steps))
+            decay = run_decay(progress.steps, 10)
         decay = warmup_decay(progress.total_step if over_run else progress.step, decay)
         ema_update(self.teacher, self.student, decay)
         (self.relation if progress.stage == "pretrain" else self.anatomy).after_step(decay)

@@ -45,7 +45,7 @@ from semivox.ops.contrast import effective_rank, info_nce, mean_variance, pairwi
 from semivox.ops.dice import dice_ce, masked_mse
 from semivox.ops.ema import ema_update, make_teacher
 from semivox.ops.perturb import inpaint, local_shuffle, nonlinear_intensity, outpaint, with_noise
-from semivox.ops.ramps import sigmoid_rampup, warmup_decay
+from semivox.ops.ramps import run_decay, sigmoid_rampup, warmup_decay
 from semivox.ops.slices import coarse_mask, pool_slices, stack_slices, valid_slices
 from semivox.types import Batch, Progress, Stage, Terms
 
@@ -265,7 +265,7 @@ class SimCVD(Method):
         """Move the teacher and its heads."""
         decay = self.config.ema_decay
         if decay is None:
-            decay = max(0.0, min(0.999, 1 - 6 / progress.steps))
+            decay = run_decay(progress.steps, 6)
         decay = warmup_decay(progress.step, decay) if self.config.warm_start else decay
         ema_update(self.teacher, self.student, decay)
         ema_update(self.teacher_slices, self.head_slices, decay)

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semivox.nets.heads import conv_head, make_norm, mlp
-from semivox.nets.net import Net
-from semivox.ops.slices import coarse_mask, masked_pool
+from semivox.nets.heads import conv_head, make_norm, mlp, projection
+from semivox.nets.net import Decoded, Features, Net
+from semivox.ops.slices import coarse_mask, listed, masked_mean, masked_pool
 
 STRIDE = 4
 """Pixels are embedded on the coarsest grid of the decoder with no more voxels than this to a side of a position: a map
@@ -33,7 +33,7 @@ class PixelHead(nn.Module):
     def __init__(self, net: Net, width: int, *, hidden: int = 64, own_images: bool = False) -> None:
         super().__init__()
         self.dims, strides = net.dims, net.decoded_strides
-        self.index = next((i for i, factors in enumerate(strides) if max(factors) <= STRIDE), len(strides) - 1)
+        self.index = embedded_level(net)
         self.strides, self.width = strides[self.index], width
         self.ratios = [tuple(a // b for a, b in zip(self.strides, fine, strict=True)) for fine in strides]
         self.narrow = nn.ModuleList(conv_head(net.dims, channels, hidden) for channels in net.decoded_widths)
@@ -101,14 +101,52 @@ class RelationHead(nn.Module):
             valid: (B, *spatial) bool; what is averaged over.
             predict: whether the predictors follow, as they do for the student.
         """
-        one = (1,) * (bottleneck.ndim - 2)
         # In full precision: images differ by little, and a few vectors cost nothing.
         with torch.autocast(bottleneck.device.type, enabled=False):
-            whole = self.project(masked_pool(bottleneck, coarse_mask(valid, bottleneck.shape[2:]), one).flatten(1))
+            whole = self.project(masked_mean(bottleneck, coarse_mask(valid, bottleneck.shape[2:])))
             local = self.project_local(masked_pool(logits, valid, self.grid))
             if predict:
                 whole, local = self.predict(whole), self.predict_local(local)
         return whole, _windows(local, self.window)
+
+
+class VoxelHead(nn.Module):
+    """Embeddings of unit length of the voxels of one decoder level, that of `embedded_level` (CVRL)."""
+
+    def __init__(self, net: Net, width: int, *, hidden: int = 64) -> None:
+        super().__init__()
+        self.index = embedded_level(net)
+        self.project = projection(net.dims, net.decoded_widths[self.index], hidden, width, net.norm)
+
+    def forward(self, decoded: Decoded) -> Tensor:
+        """Return the map (B, D, *grid), in single precision."""
+        return F.normalize(self.project(decoded.features[self.index]).float(), dim=1)
+
+
+class DeepHead(nn.Module):
+    """Embeddings at two levels: of images and their voxels from the bottleneck, of voxels from the decoder (CVRL)."""
+
+    def __init__(self, net: Net, width: int, *, hidden: int = 64) -> None:
+        super().__init__()
+        deep = net.widths["bottleneck"]
+        self.high, self.low = mlp(deep, deep, width), mlp(net.decoded_widths[-1], hidden, width)
+
+    def forward(
+        self, features: Features, decoded: Decoded, valid: Tensor, voxels: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return embeddings of images (B, D), of all bottleneck voxels (R, D), and of drawn voxels (N, D).
+
+        Args:
+            features: of the encoder.
+            decoded: of the decoder.
+            valid: (B, *coarse) bool, voxels of the bottleneck that an image's mean is of.
+            voxels: (N,) int64, places among the `listed` ones of full resolution.
+        """
+        bottleneck = features["bottleneck"]
+        # In full precision: images differ by little.
+        with torch.autocast(bottleneck.device.type, enabled=False):
+            images = self.high(masked_mean(bottleneck, valid))
+        return images, self.high(listed(bottleneck)), self.low(listed(decoded.features[-1])[voxels])
 
 
 def _windows(x: Tensor, side: int) -> Tensor:
@@ -125,3 +163,9 @@ def conv_mlp(dims: int, channels_in: int, hidden: int, channels_out: int) -> nn.
     return nn.Sequential(
         conv_head(dims, channels_in, hidden), nn.ReLU(inplace=True), conv_head(dims, hidden, channels_out)
     )
+
+
+def embedded_level(net: Net) -> int:
+    """Return which of `Decoded.features` has the grid that pixels are embedded on; see `STRIDE`."""
+    strides = net.decoded_strides
+    return next((i for i, factors in enumerate(strides) if max(factors) <= STRIDE), len(strides) - 1)

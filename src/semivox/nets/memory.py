@@ -81,6 +81,38 @@ class Relation(nn.Module):
         self._newest = None
 
 
+class Volumes(nn.Module):
+    """The newest volumes' embeddings and the cases that they are crops of: other cases are negatives, a case's own not.
+
+    Attributes:
+        embeddings: queue of (D,).
+        cases: queue of numbers of cases.
+    """
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__()
+        self.embeddings, self.cases = Queue(size, width), Queue(size, dtype=torch.int64)
+
+    def others(self, u: Tensor, case: Tensor, held: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a batch's volumes and the remembered ones, and which of them are of another case than each volume.
+
+        Args:
+            u: (M, D) embeddings of the batch's volumes.
+            case: (M,) int64, their cases.
+            held: (M,) bool; volumes that count.
+
+        Returns:
+            Rows (M + size, D), and (M, M + size) bool.
+        """
+        unlike = case[:, None] != torch.cat([case, self.cases.rows])
+        return torch.cat([u, self.embeddings.rows]), unlike & torch.cat([held, self.embeddings.filled])
+
+    def push(self, u: Tensor, case: Tensor, held: Tensor) -> None:
+        """Remember the volumes of a batch that count."""
+        self.embeddings.push(u, held)
+        self.cases.push(case, held)
+
+
 class Part(NamedTuple):
     """Some images of a step: what both nets made of them, and which of their pixels take part as what.
 

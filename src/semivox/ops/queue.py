@@ -10,18 +10,18 @@ class Queue(nn.Module):
     """The newest `size` rows of any shape.
 
     Attributes:
-        rows: (size, *shape) float32; zero where nothing was written yet.
+        rows: (size, *shape) of `dtype`; zero where nothing was written yet.
         written: () int64, rows pushed so far.
     """
 
     rows: Tensor
     written: Tensor
 
-    def __init__(self, size: int, *shape: int) -> None:
+    def __init__(self, size: int, *shape: int, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         if size < 1:
             raise ConfigError(f"a queue of {size} rows: expected 1 or more")
-        self.register_buffer("rows", torch.zeros(size, *shape))
+        self.register_buffer("rows", torch.zeros(size, *shape, dtype=dtype))
         self.register_buffer("written", torch.zeros((), dtype=torch.int64))
 
     @property

@@ -11,3 +11,8 @@ def sigmoid_rampup(fraction: float) -> float:
 def warmup_decay(step: int, decay: float) -> float:
     """Return min(1 - 1 / (step + 1), decay): a plain average of all past weights until that is as slow as `decay`."""
     return min(1 - 1 / (step + 1), decay)
+
+
+def run_decay(steps: int, spans: float) -> float:
+    """Return 1 - spans / steps, from 0 to .999: the decay of an average of mean age 1 / spans of a run."""
+    return max(0.0, min(0.999, 1 - spans / steps))

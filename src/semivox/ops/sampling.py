@@ -88,6 +88,35 @@ def draw(
     )
 
 
+def draw_from_each(
+    valid: Tensor,
+    count: int,
+    grid: Sequence[int],
+    *,
+    scheme: Scheme = "sg",
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return `count` pixels drawn from the valid ones of each image: what `draw` does, with images for classes.
+
+    Args:
+        valid: (B, *size) bool; pixels that may be drawn.
+        count: n, draws per image, with replacement.
+        grid: cells that each image is cut into along each axis, which are its strata.
+        scheme: "naive", "sg" or "sag".
+        generator: as for `draw`.
+
+    Returns:
+        (B, n) int64 indices into ``valid.flatten()``, and (B,) bool, whether the image has a valid pixel.
+
+    Raises:
+        ConfigError, GeometryError: as `draw` and `grid_cells`.
+    """
+    batch, size = len(valid), valid.shape[1:]
+    image = torch.arange(batch, device=valid.device).reshape(-1, *[1] * len(size)).where(valid, batch)
+    cells = grid_cells(batch, size, grid, device=valid.device)
+    return draw(image.flatten(), cells.flatten(), classes=batch, count=count, scheme=scheme, generator=generator)
+
+
 class Pool:
     """Pixels sorted by class and cell, to draw from more than once; arguments and errors as for `draw`."""
 

@@ -85,6 +85,11 @@ def masked_pool(x: Tensor, valid: Tensor, size: Sequence[int]) -> Tensor:
         return along_axes(x.float() * mask, means) / share.masked_fill(share == 0, 1)
 
 
+def masked_mean(x: Tensor, valid: Tensor) -> Tensor:
+    """Return (M, C) float32: what the valid voxels of each of (M, C, *spatial) hold on average; 0 without."""
+    return masked_pool(x, valid, (1,) * (x.ndim - 2)).flatten(1)
+
+
 def strided(x: Tensor, strides: Sequence[int]) -> Tensor:
     """Return `x` (..., *spatial) at the middle voxel of every cell of `strides` voxels: labels on a coarser grid."""
     axes = range(x.ndim - len(strides), x.ndim)

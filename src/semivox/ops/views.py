@@ -62,7 +62,7 @@ def queue_contrast(
         queries: (N, D) the student's rows.
         keys: (N, D) the teacher's, of the same pixels; no gradient flows to them.
         rows: (R, D) earlier keys.
-        filled: (R,) bool; rows that count.
+        filled: (R,) bool, rows that count; or (N, R), which of them for each query.
         valid: (N,) bool; queries that count.
         tau: temperature.
         neighbours: k; 0 is MoCo.
@@ -76,12 +76,36 @@ def queue_contrast(
         )
     with torch.autocast(queries.device.type, enabled=False):
         q, k, rows = unit(queries), unit(keys.detach()), unit(rows)
+        filled = filled.expand(len(q), -1)
         logits = torch.cat([(q * k).sum(1, keepdim=True), (q @ rows.mT).masked_fill(~filled, -torch.inf)], 1)
         doubt = -(logits / tau).log_softmax(1)  # (N, 1 + R)
+        if neighbours == 0:
+            return _mean(doubt[:, 0], valid)
         nearest = (k @ rows.mT).masked_fill(~filled, -torch.inf).topk(neighbours).indices  # (N, neighbours)
-        near = filled[nearest]
+        near = filled.gather(1, nearest)
         pull = doubt[:, 1:].gather(1, nearest).where(near, 0).sum(1) / near.sum(1).clamp(min=1)
         return _mean(doubt[:, 0] + PULL * pull, valid)
+
+
+def column_contrast(z_1: Tensor, z_2: Tensor, valid: Tensor, *, tau: float) -> Tensor:
+    """Return how badly each dimension of one view finds the same dimension of the other among all dimensions.
+
+    ``-(1 / D) sum_j log [e^(s_jj / tau) / sum_l e^(s_jl / tau)]``, s_jl the cosine of column j of the first view and
+    column l of the second over valid rows: InfoNCE along the other axis, which alike columns do not solve. As there,
+    the gradient on a negative, p_jl / (tau D) with p the softmax, grows with its similarity. By hand: equal columns
+    give log D, orthonormal ones, the same in both views, log(1 + (D - 1) e^(-1 / tau)). In fewer than D valid rows no
+    D columns are orthogonal.
+
+    Args:
+        z_1: (N, D) rows of one view.
+        z_2: (N, D) the same pixels in the other view; no gradient flows to them.
+        valid: (N,) bool; rows that count.
+        tau: temperature.
+    """
+    with torch.autocast(z_1.device.type, enabled=False):
+        columns_1, columns_2 = (unit((full_precision(z) * valid[:, None]).mT) for z in (z_1, z_2.detach()))  # (D, N)
+        similarity = columns_1 @ columns_2.mT / tau
+        return -similarity.log_softmax(1).diagonal().mean()
 
 
 def cosine_distance(p: Tensor, z: Tensor, valid: Tensor) -> Tensor:
