@@ -1,14 +1,18 @@
 """What a method costs: the time of one training step of each method, interleaved in one run, as a ratio to the first.
 
     python benchmarks/speed/steps.py -o benchmarks/results/steps.csv
+    python benchmarks/speed/steps.py --methods all --net unet --filters 8 --patch 128 128 --classes 4 --batch 8 \\
+        -o benchmarks/results/steps-2d.csv
+    python benchmarks/speed/steps.py --methods all --filters 8 --patch 48 48 32 -o benchmarks/results/steps-3d.csv
     python benchmarks/speed/steps.py --net unet --patch 256 256 --classes 4 --batch 8 \\
         --methods mean_teacher arco mona -o benchmarks/results/steps-finetune.csv
     python benchmarks/speed/steps.py --memory --net unet --patch 256 256 --classes 4 --batch 8 \\
         --methods mean_teacher arco mona -o benchmarks/results/memory-finetune.csv
 
-A step is forward + backward + optimiser + after_step on ready tensors, all terms on, in the method's last stage, banks
-and queues full. `supervised` takes a batch of labelled crops, the others half of it labelled and half unlabelled. With
---memory, the growth of the resident peak over 3 steps instead, each method in a fresh process.
+A step is forward + backward + optimiser + after_step on ready tensors, all terms on, banks and queues full: the mean of
+the method's stages, each by its share of the run's steps. `supervised` takes a batch of labelled crops, as does a stage
+that draws no others; the rest take half of it labelled and half unlabelled. --methods all adds the growth of the
+resident peak; with --memory, that alone: over 3 steps of the method's last stage, in a fresh process.
 """
 
 import argparse
@@ -23,7 +27,7 @@ from pathlib import Path
 
 import torch
 
-from semivox.methods import method_class, method_module
+from semivox.methods import list_methods, method_class, method_module
 from semivox.methods.base import Method
 from semivox.nets.build import MakeNet
 from semivox.ops.freeze import learn_only
@@ -37,25 +41,43 @@ METHODS = ("supervised", "mean_teacher", "simcvd")
 def make_batch(patch: list[int], classes: int, labelled: int, unlabelled: int) -> Batch:
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(labelled + unlabelled, 1, *patch, generator=generator)
-    label = (image[:labelled, 0] * 2).clamp(0, classes - 1).long()
+    label = balls(patch, classes).expand(labelled + unlabelled, *patch)
     valid = torch.ones(labelled + unlabelled, *patch, dtype=torch.bool)
     distances = torch.rand(labelled, classes - 1, 2, *patch, generator=generator) * 20
+    whole = torch.tensor([0.0, 1.0])
+    further = {
+        "image_u": image[labelled:],
+        "valid_u": valid[labelled:],
+        "label_u": label[labelled:],
+        "weight_u": torch.ones(unlabelled, *patch),
+        "case_u": torch.arange(unlabelled),
+        "span_u": whole.expand(unlabelled, 3, 2),
+    }
     return Batch(
         image_l=image[:labelled],
-        label_l=label,
+        label_l=label[:labelled],
         valid_l=valid[:labelled],
         targets_l={"distances": distances},
-        image_u=image[labelled:] if unlabelled else None,
-        valid_u=valid[labelled:] if unlabelled else None,
+        group_l=torch.arange(labelled) % 2,
+        case_l=torch.arange(labelled),
+        span_l=whole.expand(labelled, 3, 2),
         spacing=(1.0,) * len(patch),
         slice_axis=2,
+        **(further if unlabelled else {}),
     )
 
 
-class Contender:
-    """A method with its optimisers and a batch, ready to be stepped."""
+def balls(patch: list[int], classes: int) -> torch.Tensor:
+    """Return a label of balls in each other, about the centre and a quarter of each side in radius."""
+    sides = torch.meshgrid(*(torch.linspace(-2, 2, length) for length in patch), indexing="ij")
+    depth = 1 - torch.stack(sides).norm(dim=0)  # 1 at the centre, 0 at the outermost ball's surface
+    return (depth * (classes - 1)).ceil().clamp(0, classes - 1).long()
 
-    def __init__(self, name: str, options: argparse.Namespace) -> None:
+
+class Contender:
+    """A method in one of its stages, with its optimisers and a batch, ready to be stepped."""
+
+    def __init__(self, name: str, options: argparse.Namespace, stage: int = -1) -> None:
         module, patch = method_module(name), options.patch
         make_net = MakeNet(
             options.net, dims=len(patch), channels=1, classes=options.classes, filters=options.filters,
@@ -64,16 +86,16 @@ class Contender:
         config = module.Config()
         self.device = torch.device(options.device)
         self.method: Method = as_channels_last(method_class(module)(make_net, config)).to(self.device).train()
-        self.stage = self.method.stages(config)[-1]
+        self.stage = self.method.stages(config)[stage]
         learn_only(self.method, self.stage.trains)
         self.optimizers = self.method.optimizers(self.stage)
         half = options.batch // 2
-        supervised = self.stage.batch_unlabelled == 0
+        supervised = name == "supervised" or self.stage.batch_unlabelled == 0
         sizes = (options.batch, 0) if supervised else (half, half)
         self.batch = make_batch(patch, options.classes, *sizes).to(self.device)
         for module in self.method.modules():
             if isinstance(module, ClassBanks | Queue):
-                module.rows.normal_()
+                module.rows.copy_(torch.randn(module.rows.shape))
                 module.written += module.rows.numel()  # more rows than it holds
 
     def step(self, number: int) -> float:
@@ -103,6 +125,9 @@ def main() -> None:
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
+    every = options.methods == ["all"]
+    if every:
+        options.methods = ["supervised", *(name for name in list_methods() if name != "supervised")]
     torch.set_flush_denormal(True)
     if options.memory and len(options.methods) == 1:
         print(memory_growth(options))
@@ -110,11 +135,13 @@ def main() -> None:
     unit = "growth_mb" if options.memory else "median_s"
     found = measured_memory(options) if options.memory else measured_times(options)
     base = next(iter(found.values()))
+    grown = measured_memory(options) if every else {}
     rows = [
         {
             "method": name,
             unit: round(value, 3),
             "ratio_to_first": round(value / base, 3),
+            **({"growth_mb": round(grown[name])} if every else {}),
             "net": options.net,
             "patch": "x".join(map(str, options.patch)),
             "classes": options.classes,
@@ -137,15 +164,26 @@ def main() -> None:
 
 
 def measured_times(options: argparse.Namespace) -> dict[str, float]:
-    """Return the median seconds of a step by method."""
-    contenders = {name: Contender(name, options) for name in options.methods}
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    """Return the median seconds of a step by method, the mean of its stages by their shares."""
+    contenders = {
+        (name, stage): Contender(name, options, stage) for name in options.methods for stage in range(len(shares(name)))
+    }
+    seconds: dict[tuple[str, int], list[float]] = {place: [] for place in contenders}
     for number in range(options.warmups + options.repeats):
-        for name, contender in contenders.items():
+        for place, contender in contenders.items():
             taken = contender.step(50 + number)
             if number >= options.warmups:
-                seconds[name].append(taken)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+                seconds[place].append(taken)
+    return {
+        name: sum(share * statistics.median(seconds[name, stage]) for stage, share in enumerate(shares(name)))
+        for name in options.methods
+    }
+
+
+def shares(name: str) -> list[float]:
+    """Return each stage's part of the run's steps."""
+    module = method_module(name)
+    return [1.0 if stage.share is None else stage.share for stage in method_class(module).stages(module.Config())]
 
 
 def measured_memory(options: argparse.Namespace) -> dict[str, float]:
