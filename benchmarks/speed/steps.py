@@ -133,9 +133,9 @@ def main() -> None:
         print(memory_growth(options))
         return
     unit = "growth_mb" if options.memory else "median_s"
-    found = measured_memory(options) if options.memory else measured_times(options)
+    grown = measured_memory(options) if every or options.memory else {}  # first: a process inherits its parent's peak
+    found = grown if options.memory else measured_times(options)
     base = next(iter(found.values()))
-    grown = measured_memory(options) if every else {}
     rows = [
         {
             "method": name,
