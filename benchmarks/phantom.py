@@ -10,8 +10,7 @@ import os
 from pathlib import Path
 
 from semivox.benchmarking.bench import bench
-from semivox.benchmarking.demonstration import HELD_OUT, LABELLED, SHAPE, SPACING, UNLABELLED
-from semivox.data.phantom import write_phantom
+from semivox.benchmarking.demonstration import write_scans
 
 
 def main() -> None:
@@ -21,8 +20,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side")
     asked = parser.parse_args()
     data = asked.runs.resolve() / "data"
-    counts = {"labelled": LABELLED, "unlabelled": UNLABELLED, "held_out": HELD_OUT}
-    write_phantom(data / "phantom", shape=SHAPE, spacing=SPACING, **counts)
+    write_scans(data / "phantom")
     os.environ["SEMIVOX_DATA"] = str(data)
     reports = bench(
         Path(__file__).with_suffix(".toml"),

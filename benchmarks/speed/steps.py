@@ -9,10 +9,11 @@
     python benchmarks/speed/steps.py --memory --net unet --patch 256 256 --classes 4 --batch 8 \\
         --methods mean_teacher arco mona -o benchmarks/results/memory-finetune.csv
 
-A step is forward + backward + optimiser + after_step on ready tensors, all terms on, banks and queues full: the mean of
-the method's stages, each by its share of the run's steps. `supervised` takes a batch of labelled crops, as does a stage
-that draws no others; the rest take half of it labelled and half unlabelled. --methods all adds the growth of the
-resident peak; with --memory, that alone: over 3 steps of the method's last stage, in a fresh process.
+A step is forward + backward + optimiser + after_step on ready tensors, all terms on, in the method's last stage, banks
+and queues full; with --methods all it is the mean of the method's stages, each by its share of the run's steps. A stage
+that draws no unlabelled crops takes a batch of labelled ones, the others half of it labelled and half unlabelled. With
+--memory, the growth of the resident peak over 3 steps of the last stage instead, each method in a fresh process;
+--methods all gives both.
 """
 
 import argparse
@@ -90,7 +91,7 @@ class Contender:
         learn_only(self.method, self.stage.trains)
         self.optimizers = self.method.optimizers(self.stage)
         half = options.batch // 2
-        supervised = name == "supervised" or self.stage.batch_unlabelled == 0
+        supervised = self.stage.batch_unlabelled == 0
         sizes = (options.batch, 0) if supervised else (half, half)
         self.batch = make_batch(patch, options.classes, *sizes).to(self.device)
         for module in self.method.modules():
@@ -134,7 +135,7 @@ def main() -> None:
         return
     unit = "growth_mb" if options.memory else "median_s"
     grown = measured_memory(options) if every or options.memory else {}  # first: a process inherits its parent's peak
-    found = grown if options.memory else measured_times(options)
+    found = grown if options.memory else measured_times(options, whole=every)
     base = next(iter(found.values()))
     rows = [
         {
@@ -163,11 +164,10 @@ def main() -> None:
             writer.writerows(rows)
 
 
-def measured_times(options: argparse.Namespace) -> dict[str, float]:
-    """Return the median seconds of a step by method, the mean of its stages by their shares."""
-    contenders = {
-        (name, stage): Contender(name, options, stage) for name in options.methods for stage in range(len(shares(name)))
-    }
+def measured_times(options: argparse.Namespace, *, whole: bool) -> dict[str, float]:
+    """Return the median seconds of a step by method: of its last stage, or the mean of all by their shares."""
+    shares = {name: stage_shares(name) if whole else {-1: 1.0} for name in options.methods}
+    contenders = {(name, stage): Contender(name, options, stage) for name in shares for stage in shares[name]}
     seconds: dict[tuple[str, int], list[float]] = {place: [] for place in contenders}
     for number in range(options.warmups + options.repeats):
         for place, contender in contenders.items():
@@ -175,15 +175,16 @@ def measured_times(options: argparse.Namespace) -> dict[str, float]:
             if number >= options.warmups:
                 seconds[place].append(taken)
     return {
-        name: sum(share * statistics.median(seconds[name, stage]) for stage, share in enumerate(shares(name)))
-        for name in options.methods
+        name: sum(share * statistics.median(seconds[name, stage]) for stage, share in of_method.items())
+        for name, of_method in shares.items()
     }
 
 
-def shares(name: str) -> list[float]:
-    """Return each stage's part of the run's steps."""
+def stage_shares(name: str) -> dict[int, float]:
+    """Return each stage's part of the run's steps, by its index."""
     module = method_module(name)
-    return [1.0 if stage.share is None else stage.share for stage in method_class(module).stages(module.Config())]
+    stages = method_class(module).stages(module.Config())
+    return {index: 1.0 if stage.share is None else stage.share for index, stage in enumerate(stages)}
 
 
 def measured_memory(options: argparse.Namespace) -> dict[str, float]:

@@ -60,8 +60,7 @@ def demo(
         raise RunError(f"{output} holds other files: name an empty or a new folder with -o")
     started = time.monotonic()
     say(f"{LABELLED} labelled, {UNLABELLED} unlabelled and {HELD_OUT} held-out phantom scans: {data}")
-    counts = {"labelled": LABELLED, "unlabelled": UNLABELLED, "held_out": HELD_OUT}
-    write_phantom(data, seed=seed, shape=SHAPE, spacing=SPACING, **counts)
+    write_scans(data, seed)
     if not split_file.exists():
         write_split(make_split(read_dataset(data), labelled=LABELLED, held_out=HELD_OUT), split_file)
     scores = []
@@ -92,6 +91,12 @@ def demo(
     report = write_report(scores, output / "report.html", control=METHODS[0], title=title, notes=notes)
     say(f"done in {time.monotonic() - started:.0f} s")
     return report
+
+
+def write_scans(folder: Path, seed: int = 0) -> None:
+    """Write the demo's phantom scans; `folder` and errors as for `write_phantom`."""
+    counts = {"labelled": LABELLED, "unlabelled": UNLABELLED, "held_out": HELD_OUT}
+    write_phantom(folder, seed=seed, shape=SHAPE, spacing=SPACING, **counts)
 
 
 def pool_notes(rows: Sequence[Mapping[str, str]], kinds: Mapping[str, str], labelled: Sequence[str]) -> tuple[str, str]:

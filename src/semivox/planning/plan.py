@@ -6,7 +6,6 @@ memory is that of a student, a teacher and two streams; a plan for a CPU is smal
 """
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -201,9 +200,10 @@ def make_plan(
 
 def chosen_steps(pace: float, most: int, seconds: float | None, device: Device) -> int:
     """Return how many hundreds of steps of `pace` seconds fit, 200 at least; `most` where nobody named a time."""
+    steps = (CPU_SECONDS if seconds is None else seconds) / pace
     if seconds is None:
-        seconds = min(most * pace, CPU_SECONDS if device == "cpu" else math.inf)
-    return max(200, round(seconds / pace) // 100 * 100)
+        steps = min(most, steps) if device == "cpu" else most
+    return max(200, int(steps) // 100 * 100)
 
 
 def plan_values(setup: Setup, grid: Grid, *, steps: int, resize: Sequence[int] | None) -> dict[str, Any]:
