@@ -1,5 +1,6 @@
 """Toy batches, tiny methods and single steps, for the tests of methods: ``from crops import toy_batch``."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -158,6 +159,21 @@ def all_stages(name: str) -> tuple[Stage, ...]:
 def gradients(method: Method) -> dict[str, Tensor]:
     """Return the gradients that are there, by name of the weight."""
     return {name: p.grad for name, p in method.named_parameters() if p.grad is not None}
+
+
+def one_step(method: Method, batch: Batch, progress: Progress | None = None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return losses and gradients of one step from where `method` stands, which stays as it was."""
+    method = copy.deepcopy(method)
+    terms = run_forward(method, batch, progress or toy_progress())
+    terms.total().backward()
+    return {name: loss.detach() for name, loss in terms.losses.items()}, gradients(method)
+
+
+def assert_equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
+    """Assert that both have the same tensors by the same names, bit for bit."""
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
 
 
 def _blobs(

@@ -1,13 +1,11 @@
 """Pixel contrast in each framework on toy data, for its tests: ``from frameworks import make``."""
 
-import copy
 from functools import cache
 
 import pytest
-import torch
-from crops import all_stages, freeze, gradients, make_toy_method, run_forward, toy_batch, toy_progress, warm
+from crops import all_stages, freeze, make_toy_method, one_step, toy_batch, warm
 
-from semivox.methods.pixel_contrast import WEIGHTS
+from semivox.methods.pixel_contrast import QUEUED, WEIGHTS
 
 FRAMEWORKS = tuple(WEIGHTS)
 (STAGE,) = all_stages("pixel_contrast")
@@ -35,18 +33,11 @@ def warmed(framework, dims=2, **fields):
     return method
 
 
-def one_step(method, batch, progress=None):
-    """Return losses and gradients of one step from where `method` stands, which stays as it was."""
-    method = copy.deepcopy(method)
-    terms = run_forward(method, batch, progress or toy_progress())
-    terms.total().backward()
-    return {name: loss.detach() for name, loss in terms.losses.items()}, gradients(method)
-
-
 def contrast(method, batch=None, progress=None):
     return one_step(method, batch or toy_batch(dims=2), progress)[0]["contrast"].item()
 
 
-def assert_equal(first, second):
-    assert first.keys() == second.keys()
-    assert all(torch.equal(value, second[name]) for name, value in first.items())
+def shown(framework):
+    """Return the names of what a logged step shows."""
+    spread = {f"class{k}_{what}" for k in (0, 1) for what in ("variance", "rank")}
+    return spread | {"contrast_ramp"} | ({"queue_fill"} if framework in QUEUED else set())

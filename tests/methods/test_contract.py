@@ -10,11 +10,13 @@ import pytest
 import torch
 from crops import (
     all_stages,
+    assert_equal,
     first_half,
     freeze,
     gradients,
     loss_weights,
     make_toy_method,
+    one_step,
     run_forward,
     run_steps,
     stage_batch,
@@ -49,23 +51,14 @@ def warmed(name, stage, dims, **fields):
 
 
 def step_gradients(method, batch, stage, **place):
-    """Return losses and gradients of one step from where `method` stands, which stays as it was."""
-    method = copy.deepcopy(method)
-    terms = run_forward(method, batch, toy_progress(stage=stage.name, **place))
-    terms.total().backward()
-    return {name: loss.detach() for name, loss in terms.losses.items()}, gradients(method)
+    """Return losses and gradients of one step of a stage from where `method` stands, which stays as it was."""
+    return one_step(method, batch, toy_progress(stage=stage.name, **place))
 
 
 def teachers(method):
     """Return the names of the weights of teachers: ``teacher``, ``teacher_slices``, ``memory.teacher``."""
     names = [key for key, _ in method.named_parameters()]
     return [key for key in names if any(part.startswith("teacher") for part in key.split("."))]
-
-
-def assert_same(first, second):
-    assert first.keys() == second.keys()
-    for name, value in first.items():
-        assert torch.equal(value, second[name]), name
 
 
 @pytest.mark.parametrize(("name", "stage", "dims"), CASES)
@@ -89,7 +82,7 @@ def test_with_weights_zero_five_steps_equal_a_run_without_unlabelled_crops(name,
     batches = [stage_batch(stage, dims=dims, seed=seed) for seed in range(5)]
     run_steps(with_crops, batches, stage=stage)
     run_steps(without, [toy_batch(dims=dims, seed=seed, unlabelled=0) for seed in range(5)], stage=stage)
-    assert_same(dict(with_crops.named_parameters()), dict(without.named_parameters()))
+    assert_equal(dict(with_crops.named_parameters()), dict(without.named_parameters()))
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -105,7 +98,7 @@ def test_with_weights_zero_the_student_is_the_supervised_one(name, dims):
     run_steps(control, list(seen), stage=all_stages("supervised")[0])
     student = all_stages(name)[0].trains[0]
     start = make_toy_method(name, dims=dims, **fields).get_submodule(student).state_dict()
-    assert_same(method.get_submodule(student).state_dict(), control.student.state_dict())
+    assert_equal(method.get_submodule(student).state_dict(), control.student.state_dict())
     assert any(not torch.equal(start[key], value) for key, value in control.student.state_dict().items())
 
 
@@ -123,7 +116,7 @@ def test_a_step_that_is_not_logged_shows_nothing_and_loses_the_same(name, stage,
     places = [toy_progress(stage=stage.name, logged=logged) for logged in (False, True)]
     quiet, logged = (run_forward(method, batch, place) for place in places)
     assert quiet.shown == {}
-    assert_same(quiet.losses, logged.losses)
+    assert_equal(quiet.losses, logged.losses)
 
 
 @pytest.mark.parametrize(("name", "stage", "dims"), CASES)
@@ -156,7 +149,7 @@ def test_other_pseudo_labels_give_another_gradient_but_not_in_padding(name, stag
     outside.label_u = torch.where(batch.valid_u, batch.label_u, 1)
     inside.label_u = torch.where(batch.valid_u, 1 - batch.label_u, batch.label_u)
     first, second, third = (step_gradients(method, each, stage)[1] for each in (batch, outside, inside))
-    assert_same(first, second)
+    assert_equal(first, second)
     assert any(not torch.equal(first[key], third[key]) for key in first)
 
 
@@ -168,8 +161,8 @@ def test_labels_and_targets_in_padding_change_nothing(name, stage, dims):
     other.label_l = torch.where(outside, 1, batch.label_l)
     assert not torch.equal(other.label_l, batch.label_l)
     first, second = step_gradients(method, batch, stage), step_gradients(method, other, stage)
-    assert_same(first[0], second[0])
-    assert_same(first[1], second[1])
+    assert_equal(first[0], second[0])
+    assert_equal(first[1], second[1])
 
 
 @pytest.mark.parametrize(("name", "stage", "dims"), CASES)
@@ -223,8 +216,8 @@ def test_the_state_alone_reproduces_the_next_step(name, stage, dims):
     freeze(fresh, stage)
     batch = stage_batch(stage, dims=dims, seed=9)
     first, second = step_gradients(method, batch, stage), step_gradients(fresh.train(), batch, stage)
-    assert_same(first[0], second[0])
-    assert_same(first[1], second[1])
+    assert_equal(first[0], second[0])
+    assert_equal(first[1], second[1])
 
 
 @pytest.mark.parametrize(("name", "stage", "dims"), CASES)
@@ -232,7 +225,7 @@ def test_the_same_seed_gives_the_same_losses_and_another_gives_others(name, stag
     method = warmed(name, stage, dims)
     batch = stage_batch(stage, dims=dims, seed=9)
     losses = [step_gradients(method, batch, stage, seed=seed)[0] for seed in (0, 0, 1)]
-    assert_same(losses[0], losses[1])
+    assert_equal(losses[0], losses[1])
     assert losses[0] != losses[2]
 
 

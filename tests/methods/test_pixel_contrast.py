@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-from crops import run_forward, run_steps, spied, toy_batch, toy_progress
-from frameworks import STAGE, contrast, every_framework, make, one_step, warmed
+from crops import one_step, run_forward, run_steps, spied, toy_batch, toy_progress
+from frameworks import STAGE, contrast, every_framework, make, warmed
 
 from semivox.errors import ConfigError
 from semivox.methods import pixel_contrast
