@@ -161,7 +161,9 @@ def gradients(method: Method) -> dict[str, Tensor]:
     return {name: p.grad for name, p in method.named_parameters() if p.grad is not None}
 
 
-def one_step(method: Method, batch: Batch, progress: Progress | None = None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def one_step(
+    method: Method, batch: Batch, progress: Progress | None = None
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return losses and gradients of one step from where `method` stands, which stays as it was."""
     method = copy.deepcopy(method)
     terms = run_forward(method, batch, progress or toy_progress())

@@ -45,7 +45,7 @@ from semivox.ops.dense import dense_contrast, in_blocks, named_first
 from semivox.ops.dice import dice_ce
 from semivox.ops.perturb import intensity, strong
 from semivox.ops.sampling import Pool, Scheme, default_grid, grid_cells
-from semivox.ops.slices import coarse_mask, listed, masked_pool, strided
+from semivox.ops.slices import coarse_mask, listed, masked_mean, strided
 from semivox.ops.views import nt_xent
 from semivox.types import Batch, Progress, Stage, Terms
 
@@ -153,8 +153,7 @@ class LocalContrast(Method):
         axis = batch.slice_axis if image.ndim == 5 else None
         image, warp = strong(image, generator, valid=valid, spacing=batch.spacing, slice_axis=axis)
         feature = self.student.encode(image)["bottleneck"]
-        one = (1,) * (feature.ndim - 2)
-        return masked_pool(feature, coarse_mask(warp(valid), feature.shape[2:]), one).flatten(1)
+        return masked_mean(feature, coarse_mask(warp(valid), feature.shape[2:]))
 
     def _local(self, view: Batch, progress: Progress) -> Terms:
         """Return how badly the foreground pixels of both views of labelled images find those of their class."""
