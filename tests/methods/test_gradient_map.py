@@ -40,6 +40,7 @@ MAP = {
         "adversarial": PEERS,  # and never the critic
         "critic": {"critic"},  # alone
     },
+    ("entropy_min", "train"): {"supervised": WHOLE, "entropy": WHOLE},
     ("local_contrast", "pretrain"): {"global": {"student.encoder", "head_global"}},
     ("local_contrast", "local"): {"local": WHOLE | {"head_local"}},
     ("local_contrast", "finetune"): {"supervised": WHOLE},

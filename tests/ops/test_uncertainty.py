@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from semivox.ops.uncertainty import entropy, most_certain, most_certain_of_each, pseudo_cross_entropy
+from semivox.ops.uncertainty import (
+    entropy,
+    entropy_loss,
+    most_certain,
+    most_certain_of_each,
+    pseudo_cross_entropy,
+)
 
 # Entropy
 
@@ -20,6 +26,30 @@ def test_entropy_has_the_shape_of_the_image_and_single_precision():
     p = torch.rand(2, 3, 4, 5, 6).softmax(1)
     assert entropy(p).shape == (2, 4, 5, 6)
     assert entropy(p.bfloat16()).dtype == torch.float32
+
+
+# The mean entropy as a loss
+
+
+def test_the_entropy_loss_is_one_in_full_doubt_and_by_hand_for_odds_of_three_to_one():
+    assert entropy_loss(torch.zeros(2, 5, 3, 3)).item() == pytest.approx(1)
+    logits = torch.tensor([math.log(3), 0.0]).reshape(1, 2, 1, 1)
+    assert entropy_loss(logits).item() == pytest.approx(0.811278, abs=1e-6)
+
+
+def test_the_entropy_loss_is_the_mean_over_valid_voxels_and_zero_of_none():
+    logits = torch.tensor([[math.log(3), 50.0, 0.0], [0.0, 0.0, 0.0]])[None]  # (1, 2, 3): .811278, 0, 1
+    assert entropy_loss(logits, torch.tensor([[True, True, False]])).item() == pytest.approx(0.405639, abs=1e-6)
+    assert entropy_loss(logits, torch.tensor([[True, False, True]])).item() == pytest.approx(0.905639, abs=1e-6)
+    assert entropy_loss(logits, torch.zeros(1, 3, dtype=torch.bool)).item() == 0
+
+
+def test_the_gradient_of_the_entropy_loss_is_finite_however_sure_the_net_is_and_falls_towards_sureness():
+    logits = torch.tensor([[300.0, 1.0, 0.0], [0.0, 0.0, 0.0]])[None].requires_grad_()
+    entropy_loss(logits).backward()
+    assert logits.grad[0, :, 0].tolist() == [0, 0]
+    assert logits.grad[0, 0, 1] < 0  # the likelier class gains
+    assert logits.grad[0, :, 2].tolist() == [0, 0]  # full doubt leans nowhere
 
 
 # The most certain voxels
