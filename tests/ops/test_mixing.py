@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from semivox.ops.mixing import box_masks, class_masks, mix, partner, paste
+from semivox.ops.mixing import box_masks, class_masks, mix, partner, paste, some_boxes
 
 
 def generator(seed=0):
@@ -88,6 +88,24 @@ def test_each_image_has_a_box_of_its_own_and_a_seed_decides_them():
     assert not torch.equal(masks[0], masks[1])
     assert torch.equal(masks, box_masks((4, 32, 32), generator()))
     assert not torch.equal(masks, box_masks((4, 32, 32), generator(1)))
+
+
+def test_some_images_get_the_box_that_all_would_get_and_others_none():
+    found = some_boxes((400, 8, 8), 0.25, generator())
+    chosen = torch.rand(400, generator=generator()) < 0.25
+    assert 60 < chosen.sum() < 140
+    assert torch.equal(found.flatten(1).any(1), chosen)
+    later = generator()
+    torch.rand(400, generator=later)
+    assert torch.equal(found, box_masks((400, 8, 8), later) & chosen[:, None, None])
+
+
+@pytest.mark.parametrize(("share", "mean"), [(0, 0), (1, 0.5)])
+@pytest.mark.parametrize("slice_axis", [0, 2])
+def test_none_of_the_images_or_all_get_a_box_through_all_slices(share, mean, slice_axis):
+    found = some_boxes((50, 8, 8, 8), share, generator(), slice_axis=slice_axis).movedim(1 + slice_axis, -1)
+    assert found.float().mean().item() == pytest.approx(mean, abs=0.03)
+    assert (found == found[..., :1]).all()
 
 
 # Classes

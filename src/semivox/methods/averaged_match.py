@@ -24,8 +24,7 @@ from semivox.methods.base import Method, MethodConfig
 from semivox.nets.build import MakeNet
 from semivox.ops.dice import dice_ce
 from semivox.ops.ema import ema_update, make_teacher
-from semivox.ops.fields import per_item, uniform
-from semivox.ops.mixing import box_masks, mix, partner, paste
+from semivox.ops.mixing import mix, partner, paste, some_boxes
 from semivox.ops.ramps import warmup_decay
 from semivox.types import Batch, Progress, Stage, Terms
 
@@ -93,20 +92,15 @@ class AveragedMatch(Method):
         confidence, q = self.teacher(view.clean_u).float().softmax(1).max(1)
         sure = valid & (confidence >= self.config.confidence)
         generator = progress.generator("mix")
-        boxes = self._boxes(q, generator, self.config.cutmix, view.slice_axis) & partner(valid)
+        boxes = some_boxes(q.shape, self.config.cutmix, generator, slice_axis=view.slice_axis) & partner(valid)
         image, q, sure = (mix(x, boxes) for x in (image, q, sure))
         of = torch.arange(len(q), device=q.device) % len(view.label_l)  # the labelled crop that each is given a box of
-        boxes = self._boxes(q, generator, self.config.paste, view.slice_axis) & view.valid_l[of]
+        boxes = some_boxes(q.shape, self.config.paste, generator, slice_axis=view.slice_axis) & view.valid_l[of]
         return (
             paste(image, view.image_l[of], boxes),
             paste(q, view.label_l[of], boxes),
             sure | boxes,
         )
-
-    def _boxes(self, q: Tensor, generator: torch.Generator, share: float, slice_axis: int) -> Tensor:
-        """Return (B, *spatial) bool: a box of half a slice's area in a `share` of the crops."""
-        chosen = uniform((len(q),), generator) < share
-        return box_masks(q.shape, generator, slice_axis=slice_axis) & per_item(chosen, q)
 
     def after_step(self, progress: Progress) -> None:
         """Move the teacher."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from semivox.ops.fields import uniform
+from semivox.ops.fields import per_item, uniform
 
 
 def partner(x: Tensor) -> Tensor:
@@ -54,6 +54,15 @@ def box_masks(shape: Sequence[int], generator: torch.Generator, *, slice_axis: i
         inside = (voxel >= start[:, None]) & (voxel < (start + length)[:, None])
         mask = mask & inside.reshape(batch, *[-1 if other == axis else 1 for other in range(len(size))])
     return mask
+
+
+def some_boxes(
+    shape: Sequence[int], share: float, generator: torch.Generator, *, slice_axis: int | None = None
+) -> Tensor:
+    """Return the `box_masks` (B, *size) of a random `share` of the images, each chosen by itself; no box elsewhere."""
+    chosen = uniform((shape[0],), generator) < share
+    boxes = box_masks(shape, generator, slice_axis=slice_axis)
+    return boxes & per_item(chosen, boxes)
 
 
 def class_masks(label: Tensor, classes: int, generator: torch.Generator) -> Tensor:
