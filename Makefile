@@ -9,7 +9,7 @@ demo: $(STAMP)
 	$(BIN)/semivox demo -o demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow

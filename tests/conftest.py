@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # one core a worker, and before torch is imported
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from toy_training import train_toy as train_on_toys
 from toys import write_toy_dataset
 
