@@ -48,9 +48,10 @@ TABLES = {
     "but Wilcoxon's p is not below .05, so the headline shows no difference:",
     "steps.csv": "The time of a step, methods interleaved in one run (`python benchmarks/speed/steps.py -o "
     "benchmarks/results/steps.csv`); `supervised` takes 4 labelled crops, the others 2 and 2:",
-    "steps-2d.csv": "Every method on slices: the mean of its stages, each by its share of the steps, and how far three "
-    "steps of its last stage raise the resident peak (the command stands in `benchmarks/speed/steps.py`):",
-    "steps-3d.csv": "The same on volumes:",
+    "../../src/semivox/planning/steps-2d.csv": "Every method on slices: the mean of its stages, each by its share of "
+    "the steps, and how far three steps of its last stage raise the resident peak (the command stands in "
+    "`benchmarks/speed/steps.py`):",
+    "../../src/semivox/planning/steps-3d.csv": "The same on volumes:",
     "steps-finetune.csv": "The time of a step in the last stage of ARCO and MONA on slices (the command stands in "
     "`benchmarks/speed/steps.py`):",
     "memory-finetune.csv": "Growth of the resident peak over three of these steps, each method in a fresh process:",

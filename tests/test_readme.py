@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from semivox.cli.cards import describe_methods
+from semivox.cli.cards import first_sentences
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -23,4 +23,4 @@ def test_the_python_runs_as_it_stands(tmp_path, monkeypatch, capsys):
 
 def test_the_table_of_methods_has_every_method():
     listed = re.findall(r"^\| `(\w+)` \| (.+) \|$", README, flags=re.MULTILINE)
-    assert listed == [tuple(line.split(maxsplit=1)) for line in describe_methods().splitlines()]
+    assert listed == list(first_sentences().items())

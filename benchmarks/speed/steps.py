@@ -2,8 +2,8 @@
 
     python benchmarks/speed/steps.py -o benchmarks/results/steps.csv
     python benchmarks/speed/steps.py --methods all --net unet --filters 8 --patch 128 128 --classes 4 --batch 8 \\
-        -o benchmarks/results/steps-2d.csv
-    python benchmarks/speed/steps.py --methods all --filters 8 --patch 48 48 32 -o benchmarks/results/steps-3d.csv
+        -o src/semivox/planning/steps-2d.csv
+    python benchmarks/speed/steps.py --methods all --filters 8 --patch 48 48 32 -o src/semivox/planning/steps-3d.csv
     python benchmarks/speed/steps.py --net unet --patch 256 256 --classes 4 --batch 8 \\
         --methods mean_teacher arco mona -o benchmarks/results/steps-finetune.csv
     python benchmarks/speed/steps.py --memory --net unet --patch 256 256 --classes 4 --batch 8 \\

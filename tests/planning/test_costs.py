@@ -1,12 +1,15 @@
 """The cost model against the net that it counts."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
+from semivox.methods import list_methods
 from semivox.nets.build import MakeNet
 from semivox.planning.costs import (
+    AT_REST,
     Setup,
     cache_bytes,
     forward_flops,
@@ -15,6 +18,7 @@ from semivox.planning.costs import (
     step_seconds,
     weight_count,
 )
+from semivox.planning.measured import StepCost, step_cost, step_costs
 
 SETUPS = [
     Setup(patch=(32, 32, 16), strides=((2, 2, 2), (2, 2, 2)), filters=4),
@@ -70,11 +74,27 @@ def test_operations_of_a_two_level_net_are_as_counted_by_hand():
     assert forward_flops(setup) == top + coarse + moves
 
 
-def test_a_teacher_and_a_second_stream_cost_memory_and_time():
+def test_a_second_stream_cost_memory_and_time():
     both = SETUPS[0]
-    alone = Setup(both.patch, both.strides, both.filters, labelled=2, unlabelled=0, teacher=False)
+    alone = replace(both, unlabelled=0)
     assert step_memory(both, "cpu") > step_memory(alone, "cpu") + 2 * kept_bytes(both)
-    assert step_seconds(both, "cpu") == pytest.approx(step_seconds(alone, "cpu") * (12 + 2) / 6)
+    assert step_seconds(both, "cpu") == pytest.approx(step_seconds(alone, "cpu") * 2)
+
+
+def test_a_method_costs_what_was_measured_of_it():
+    plain, dear = SETUPS[0], replace(SETUPS[0], method=StepCost(time=3.0, memory=2.0))
+    assert step_seconds(dear, "cpu") == pytest.approx(3 * step_seconds(plain, "cpu"))
+    at_rest = AT_REST["cpu"]
+    assert step_memory(dear, "cpu") - at_rest == pytest.approx(2 * (step_memory(plain, "cpu") - at_rest), abs=2)
+    assert step_memory(replace(plain, method=StepCost(1.0, 0.5)), "cpu") == step_memory(plain, "cpu")
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_every_shipped_method_was_measured_and_ones_own_counts_as_usual(dims):
+    assert set(step_costs(dims)) == set(list_methods()), "run benchmarks/speed/steps.py as its docstring says"
+    assert step_costs(dims)["supervised"] == StepCost(1.0, 1.0)
+    assert step_cost("my_own", dims) == step_costs(dims)["mean_teacher"]
+    assert step_cost("duo_segnet", dims).time > 2, "two nets and a critic that looks thrice"
 
 
 def test_the_cache_holds_images_as_floats_labels_as_bytes_and_maps_as_halves():

@@ -11,6 +11,7 @@ from semivox.errors import ConfigError
 from semivox.nets.build import MakeNet
 from semivox.planning.costs import Setup, step_memory
 from semivox.planning.fingerprint import Fingerprint
+from semivox.planning.measured import step_cost
 from semivox.planning.plan import make_plan, parse_memory, plan_dataset
 from toys import write_toy_dataset
 
@@ -49,7 +50,8 @@ def test_a_plan_keeps_to_the_memory_it_is_given(scan, memory):
     assert made.memory <= memory
     values = made.values
     streams = {"labelled": values["batch_labelled"], "unlabelled": values["batch_unlabelled"]}
-    setup = Setup(values["patch"], values["net"]["strides"], values["net"]["filters"], **streams)
+    cost = step_cost("mean_teacher", values["dims"])
+    setup = Setup(values["patch"], values["net"]["strides"], values["net"]["filters"], **streams, method=cost)
     assert made.memory == step_memory(setup, "cuda")
 
 

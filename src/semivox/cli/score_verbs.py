@@ -41,8 +41,11 @@ def report(
     print(write_report(scores, output, control=control, images=images))
 
 
-def methods(name: Annotated[str | None, typer.Argument(help="show its card and its fields")] = None) -> None:
-    """List the methods, or show one's card and config."""
+def methods(
+    name: Annotated[str | None, typer.Argument(help="show its card and its fields")] = None,
+    family: Annotated[str | None, typer.Option(help="list one family alone, such as contrast")] = None,
+) -> None:
+    """List the methods with paper, stages, nets and cost, or show one's card and config."""
     from semivox.cli.cards import describe_method, describe_methods
 
-    print(describe_method(name) if name else describe_methods())
+    print(describe_method(name) if name else describe_methods(family))

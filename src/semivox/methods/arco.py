@@ -50,6 +50,7 @@ class ARCO(AnatomicalMethod):
     """L_pre = L_sup + L_global + L_local, then L = L_sup + lambda_1 L_contrast + lambda_2 L_unsup + lambda_3 L_nn."""
 
     config: Config
+    family, paper = "contrast", "You et al., NeurIPS 2023"
 
     def _finetune(self, view: Batch, progress: Progress) -> Terms:
         terms, labelled = self._labelled(view, progress)

@@ -52,6 +52,7 @@ class ATSO(Method):
     """L = L_seg(x_l, y_l) + w * L_seg(x_u, q), q the classes that the net of the generation before found in x_u."""
 
     config: Config
+    family, paper = "pseudo labels", "Huo et al., CVPR 2021"
 
     def __init__(self, make_net: MakeNet, config: Config) -> None:
         super().__init__(make_net, config)

@@ -55,6 +55,7 @@ class AveragedMatch(Method):
     """L = L_seg(x_l, y_l) + w(t) * L_seg(mixed(x_u, x_l), mixed(argmax p_teacher(clean x_u), y_l)) where it is sure."""
 
     config: Config
+    family, paper = "pseudo labels", "semivox's own"
 
     def __init__(self, make_net: MakeNet, config: Config) -> None:
         super().__init__(make_net, config)

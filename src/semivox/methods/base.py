@@ -14,6 +14,13 @@ from semivox.ops.mixing import box_masks, mix, partner
 from semivox.ops.perturb import Warp, geometry, intensity
 from semivox.types import Batch, Progress, Stage, Terms
 
+Family = Literal[
+    "supervised", "entropy", "consistency", "pseudo labels", "peers", "shapes", "adversaries", "contrast", "own"
+]
+"""Entropy: sure predictions. Consistency: one answer to several views. Pseudo labels: a teacher's classes as labels.
+Peers: several nets or decoders teach each other. Shapes: distances beside masks. Adversaries: critics or attacks.
+Contrast: embeddings that are alike or not."""
+
 
 class MethodConfig(BaseModel):
     """The fields that every method shares: augmentation and optimisation. Frozen; an unknown key is refused."""
@@ -54,6 +61,10 @@ class Method(nn.Module):
     must survive a restart (teachers, queues, prototypes) is a submodule or a buffer: ``state_dict`` is the method.
     """
 
+    family: ClassVar[Family] = "own"
+    """what its further loss rests on; `semivox methods` sorts by it."""
+    paper: ClassVar[str] = "none"
+    """authors, venue and year in short; the card has it in full."""
     needs: ClassVar[frozenset[str]] = frozenset()
     """what the data must supply beyond crops, by name: "distances"; "labelled_halves" (see `Batch.group_l`)."""
 

@@ -42,6 +42,7 @@ class CPS(Method):
     """L = sum_i L_seg(p_l_i, y_l) + w(t) * (CE(p_u_1, q_2) + CE(p_u_2, q_1)), q_i = argmax p_u_i without gradient."""
 
     config: Config
+    family, paper = "peers", "Chen et al., CVPR 2021"
 
     def __init__(self, make_net: MakeNet, config: Config) -> None:
         super().__init__(make_net, config)

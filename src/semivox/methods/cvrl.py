@@ -120,6 +120,7 @@ class CVRL(Method):
     """L = L_seg + w_e E(p_l, y_l) + ramp (w_g L_global + w_l L_local), or the later text's five further terms."""
 
     config: Config
+    family, paper = "contrast", "You et al., MICCAI 2022"
     queue: Queue
     """of voxels; in batch_feature alone."""
 

@@ -66,6 +66,7 @@ class DuoSegNet(Method):
     """min over nets, max over critic: sum_i L_seg(p_l_i, y_l_i) + w_1 L_agree(p_u_1, p_u_2) + w_2 L_adv(critic, p)."""
 
     config: Config
+    family, paper = "adversaries", "Peiris et al., MICCAI 2021"
     needs = frozenset({"labelled_halves"})
 
     def __init__(self, make_net: MakeNet, config: Config) -> None:

@@ -37,6 +37,7 @@ class EntropyMinimisation(Method):
     """L = L_seg(x_l, y_l) + w(t) * mean of -sum_k p_k log p_k / log K over the voxels of x_u."""
 
     config: Config
+    family, paper = "entropy", "Grandvalet & Bengio, NIPS 2004"
 
     def __init__(self, make_net: MakeNet, config: Config) -> None:
         super().__init__(make_net, config)

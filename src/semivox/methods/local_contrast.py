@@ -88,6 +88,7 @@ class LocalContrast(Method):
     """L_global(x), then L_local(x_l, y_l), then L_seg(x_l, y_l)."""
 
     config: Config
+    family, paper = "contrast", "Hu et al., MICCAI 2021"
 
     def __init__(self, make_net: MakeNet, config: Config) -> None:
         super().__init__(make_net, config)

@@ -47,6 +47,7 @@ class MeanTeacher(Method):
     """L = L_seg(x_l, y_l) + w(t) * || p_student(x_u + noise) - p_teacher(clean x_u) ||^2."""
 
     config: Config
+    family, paper = "consistency", "Tarvainen & Valpola, NeurIPS 2017"
 
     def __init__(self, make_net: MakeNet, config: Config) -> None:
         super().__init__(make_net, config)

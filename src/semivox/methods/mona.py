@@ -42,6 +42,7 @@ class MONA(AnatomicalMethod):
     """L_pre as ARCO's, then L = L_sup + lambda_1 L_contrast + lambda_2 L_eqv + lambda_3 L_unsup + lambda_4 L_nn."""
 
     config: Config
+    family, paper = "contrast", "You et al., TPAMI 2024"
 
     def _finetune(self, view: Batch, progress: Progress) -> Terms:
         terms, labelled = self._labelled(view, progress)

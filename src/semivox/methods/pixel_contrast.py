@@ -96,6 +96,7 @@ class PixelContrast(Method):
     """L = L_sup(x_l, y_l) + w(t) * L_framework(z_1, z_2), over pixels drawn from every class."""
 
     config: Config
+    family, paper = "contrast", "You et al., NeurIPS 2023"
 
     def __init__(self, make_net: MakeNet, config: Config) -> None:
         super().__init__(make_net, config)

@@ -90,6 +90,7 @@ class SECL(Method):
     """L = L_seg(x_l, y_l) + w(t) * InfoNCE of the student's means of groups with the teacher's, over all images."""
 
     config: Config
+    family, paper = "contrast", "Xiang et al., 2021"
 
     def __init__(self, make_net: MakeNet, config: Config) -> None:
         super().__init__(make_net, config)

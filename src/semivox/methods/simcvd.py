@@ -152,6 +152,7 @@ class SimCVD(Method):
 
     needs = frozenset({"distances"})
     config: Config
+    family, paper = "contrast", "You et al., IEEE TMI 2022"
 
     def __init__(self, make_net: MakeNet, config: Config) -> None:
         super().__init__(make_net, config)

@@ -21,6 +21,8 @@ class Config(MethodConfig):
 class Supervised(Method):
     """L = (CE + Dice) / 2 on labelled crops."""
 
+    family = "supervised"
+
     def __init__(self, make_net: MakeNet, config: Config) -> None:
         super().__init__(make_net, config)
         self.student = make_net()

@@ -8,6 +8,7 @@ from pathlib import Path
 from semivox.config.keys import Config
 from semivox.errors import ConfigError
 from semivox.planning.costs import Device, Setup, step_memory
+from semivox.planning.measured import step_cost
 
 SHRINK = "set a smaller patch, net.filters or batches, or use a device that has more"
 ELSEWHERE = "put the cache elsewhere with --cache or SEMIVOX_CACHE, unless it holds these scans already"
@@ -91,6 +92,6 @@ def memory_warnings(
         classes=classes,
         labelled=labelled,
         unlabelled=unlabelled,
-        teacher=config.method_name != "supervised" and unlabelled > 0,
+        method=step_cost(config.method_name, config.dims),
     )
     return short_of("memory", step_memory(setup, device), device_memory(device), SHRINK)

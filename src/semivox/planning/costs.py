@@ -1,4 +1,4 @@
-"""What a training step costs: memory, time and disk, from a count of the V-Net's layers.
+"""What a training step costs: memory, time and disk, from a count of the V-Net's layers and what the method adds.
 
 The counts are those of the V-Net in `nets/vnet.py` (its weights, and within a few percent what autograd keeps) and
 about a fifth off for the U-Net. Speeds are rough: one constant for any CPU and one for any GPU.
@@ -8,6 +8,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
+
+from semivox.planning.measured import BASE, StepCost
 
 Device = Literal["cpu", "cuda"]
 
@@ -34,7 +36,7 @@ class Setup:
         classes: K, background included.
         labelled: labelled crops per step.
         unlabelled: unlabelled crops per step.
-        teacher: whether a second net of the same size looks at the unlabelled crops, without gradient.
+        method: what the method's step costs, relative to `supervised`'s with as many crops.
     """
 
     patch: tuple[int, ...]
@@ -44,7 +46,7 @@ class Setup:
     classes: int = 2
     labelled: int = 2
     unlabelled: int = 2
-    teacher: bool = True
+    method: StepCost = BASE
 
     @property
     def dims(self) -> int:
@@ -109,20 +111,20 @@ def kept_bytes(setup: Setup) -> int:
 
 
 def step_memory(setup: Setup, device: Device) -> int:
-    """Return the bytes that a training step needs at its peak: student, teacher, both streams, optimiser."""
+    """Return the bytes that a training step needs at its peak, at least that of `supervised`."""
     crops = setup.labelled + setup.unlabelled
     voxels = math.prod(setup.patch)
     kept = crops * kept_bytes(setup)
-    passing = 4 * voxels * setup.filters * 3 * max(setup.labelled, setup.unlabelled)  # gradients, the teacher's maps
+    passing = 4 * voxels * setup.filters * 3 * max(setup.labelled, setup.unlabelled)  # gradients, and maps without
     losses = 4 * voxels * (8 * setup.classes + 4 * setup.channels) * crops
-    weights = 4 * weight_count(setup) * (4 if setup.teacher else 3)  # student, gradient, momentum, teacher
-    return int(AT_REST[device] + MARGIN * (kept + passing + losses + weights))
+    weights = 4 * weight_count(setup) * 4  # student, gradient, momentum, and a teacher or a second moment
+    return int(AT_REST[device] + MARGIN * max(setup.method.memory, 1.0) * (kept + passing + losses + weights))
 
 
 def step_seconds(setup: Setup, device: Device) -> float:
     """Return the rough time of a training step; a backward pass costs two forwards."""
-    forwards = 3 * (setup.labelled + setup.unlabelled) + (setup.unlabelled if setup.teacher else 0)
-    return forwards * forward_flops(setup) / FLOPS[device, setup.dims]
+    forwards = 3 * (setup.labelled + setup.unlabelled)
+    return setup.method.time * forwards * forward_flops(setup) / FLOPS[device, setup.dims]
 
 
 def cache_bytes(shapes: Sequence[Sequence[float]], *, channels: int, labelled: int, maps: int = 0) -> int:

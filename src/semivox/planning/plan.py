@@ -2,7 +2,8 @@
 
 The rules are nnU-Net's where it has them (Isensee et al., Nature Methods 2021: median spacing, patches that shrink
 until they fit, strides that follow spacing). What differs: shapes and spacings are those of all scans, labelled or not;
-memory is that of a student, a teacher and two streams; a plan for a CPU is small enough to be trained in about an hour.
+memory and time are those that the method was measured to take; a plan for a CPU is small enough to be trained in about
+an hour.
 """
 
 import json
@@ -29,6 +30,7 @@ from semivox.planning.grids import (
     shown,
     shrunk,
 )
+from semivox.planning.measured import step_cost
 
 __all__ = ["Fingerprint", "Plan", "fingerprint", "make_plan", "make_recipe", "parse_memory", "plan_dataset"]
 
@@ -141,7 +143,7 @@ def make_plan(
 
     Args:
         fingerprint: of the pool, labelled cases first.
-        method: name; "supervised" has no teacher and one stream, all others are counted with both.
+        method: name; "supervised" has one stream, all others are counted with two.
         memory: bytes that training may take; the device's own when None.
         device: where training runs.
         labelled: cases of the pool with a label.
@@ -169,7 +171,7 @@ def make_plan(
         classes=len(fingerprint.classes),
         labelled=fixed.get("batch_labelled", limits.batch),
         unlabelled=fixed.get("batch_unlabelled", limits.batch) if streams else 0,
-        teacher=streams,
+        method=step_cost(method, fine.dims),
     )
     available = device_memory(device) if memory is None else memory
     setup = fitted(largest, grid, memory=available, device=device, fixed=fixed)
