@@ -129,7 +129,7 @@ def test_a_term_over_its_ramp_is_alike_early_and_late_in_a_training(name, stage,
     for term in late.losses:
         one, other = (float(t.losses[term].detach() / t.shown.get(f"{term}_ramp", 1)) for t in (late, early))
         assert one != 0, term
-        assert other == pytest.approx(one, rel=0.5), term  # by a ramp 14 times as much; a filter by time does less
+        assert 0.5 < other / one < 2, term  # by a ramp 14 times as much; a filter by time does less
 
 
 @pytest.mark.parametrize(("name", "stage", "dims"), UNLABELLED)

@@ -49,6 +49,7 @@ MAP = {
     ("mean_teacher", "train"): {"supervised": WHOLE, "consistency": WHOLE},
     ("pixel_contrast", "train"): {"supervised": WHOLE, "contrast": WHOLE | {"head"}},
     ("secl", "train"): {"supervised": WHOLE, "contrast": {"student.encoder", "head"}},
+    ("ua_mt", "train"): {"supervised": WHOLE, "consistency": WHOLE},
     ("simcvd", "train"): {
         "supervised": WHOLE,
         "sdm": WHOLE | {"head_sdm"},
