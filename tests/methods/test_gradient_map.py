@@ -35,6 +35,7 @@ MAP = {
         "global": WHOLE | {"head"},
         "local": WHOLE | {"head"},
     },
+    ("dct", "train"): {"supervised": PEERS, "agreement": PEERS, "diversity": PEERS},
     ("duo_segnet", "train"): {
         "supervised": PEERS,
         "agreement": PEERS,

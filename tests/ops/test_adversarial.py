@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from semivox.ops.adversarial import critic_loss, one_hot
+from semivox.ops.adversarial import critic_loss, fast_gradient, one_hot
 
 
 def answers(*logits: float) -> torch.Tensor:
@@ -66,3 +66,15 @@ def test_a_label_is_a_sure_prediction():
     p = one_hot(torch.tensor([[0, 2], [1, 1]]), 3)
     assert p.dtype == torch.float32
     assert p.tolist() == [[[1, 0], [0, 0], [0, 1]], [[0, 0], [1, 1], [0, 0]]]
+
+
+def test_every_valid_voxel_moves_a_step_to_where_the_loss_is_larger_and_the_graph_stays():
+    image = torch.tensor([[[1.0, 2.0, 3.0, 4.0]]], requires_grad=True)  # (1, 1, 4)
+    weights = torch.tensor([3.0, -2.0, 0.0, 5.0], requires_grad=True)
+    loss = (weights * image).sum()
+    moved = fast_gradient(image, loss, 0.5, torch.tensor([[True, True, True, False]]))
+    assert moved.tolist() == [[[1.5, 1.5, 3.0, 4.0]]]
+    assert not moved.requires_grad
+    assert image.grad is None
+    loss.backward()
+    assert weights.grad.tolist() == [1, 2, 3, 4]

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from semivox.ops.dice import dice_ce, masked_cross_entropy, masked_kl, masked_mse, soft_dice_loss
+from semivox.ops.dice import dice_ce, masked_cross_entropy, masked_js, masked_kl, masked_mse, soft_dice_loss
 
 
 def softmax_pair(*foreground: float) -> torch.Tensor:
@@ -89,6 +89,32 @@ def test_no_gradient_of_the_divergence_flows_to_the_target():
     masked_kl(p, logits, torch.ones(1, 3, dtype=torch.bool)).backward()
     assert p.grad is None
     torch.testing.assert_close(logits.grad, (logits.softmax(1) - p).detach() / 3)
+
+
+@pytest.mark.parametrize(
+    ("p", "q", "apart"), [(0.75, 0.25, 0.130812), (0.5, 0.5, 0), (1 - 1e-9, 1e-9, 0.693147), (0.5, 1e-9, 0.215762)]
+)
+def test_two_predictions_are_apart_by_hand(p, q, apart):
+    """Of 1/2 and 0: H(1/4) - ln 2 / 2 = .562335 - .346574. Of the mean of logits, as once released, it is none."""
+    odds = [torch.tensor([1 - x, x], dtype=torch.float64).log()[None, :, None] for x in (p, q)]
+    everywhere = torch.ones(1, 1, dtype=torch.bool)
+    assert masked_js(*odds, everywhere).item() == pytest.approx(apart, abs=2e-6)
+    assert masked_js(*odds[::-1], everywhere).item() == pytest.approx(apart, abs=2e-6)
+
+
+def test_two_predictions_are_apart_where_they_are_valid_and_both_move():
+    p, q = (torch.randn(2, 3, 5, requires_grad=True) for _ in range(2))
+    valid = torch.tensor([[True] * 2 + [False] * 3, [True] * 5])
+    each = [masked_js(p[item : item + 1], q[item : item + 1], valid[item : item + 1]) for item in (0, 1)]
+    torch.testing.assert_close(masked_js(p, q, valid), (2 * each[0] + 5 * each[1]) / 7)
+    masked_js(p, q, valid).backward()
+    for x in (p, q):
+        assert (x.grad[:1, :, 2:] == 0).all()
+        assert (x.grad[:, :, :2] != 0).all()
+    assert masked_js(p, q, torch.zeros_like(valid)) == 0
+    sure = torch.tensor([[[500.0], [-500.0]]], requires_grad=True)
+    masked_js(sure, -sure.detach(), torch.ones(1, 1, dtype=torch.bool)).backward()
+    assert sure.grad.isfinite().all()
 
 
 def test_a_crop_without_a_valid_voxel_gives_zero_and_no_gradient():
