@@ -1,8 +1,11 @@
 """The pieces of the perturbations by hand: draws per item, bases and bands."""
 
+import pytest
 import torch
+from scipy import stats
 
-from semivox.ops.fields import along_axes, gaussian_band, legendre_basis, sometimes, spline_basis
+from semivox.errors import ConfigError
+from semivox.ops.fields import along_axes, beta, gaussian_band, legendre_basis, sometimes, spline_basis
 
 
 def test_sometimes_draws_with_its_probability_within_its_range():
@@ -19,6 +22,26 @@ def test_a_probability_moves_no_later_draw():
     sometimes(3, first, probability=0.0, low=0, high=1, otherwise=0)
     sometimes(3, second, probability=1.0, low=5, high=9, otherwise=1)
     assert torch.equal(first.get_state(), second.get_state())
+
+
+@pytest.mark.parametrize("concentration", [0.1, 0.2, 0.5, 1.0])
+def test_beta_numbers_have_the_quantiles_of_their_distribution(concentration):
+    drawn = beta((4000,), torch.Generator().manual_seed(0), concentration)
+    assert drawn.dtype == torch.float32
+    assert drawn.isfinite().all()
+    for quantile in (0.2, 0.4, 0.5, 0.6, 0.8):
+        bound = stats.beta.ppf(quantile, concentration, concentration)
+        assert (drawn <= bound).float().mean().item() == pytest.approx(quantile, abs=0.03)
+
+
+def test_beta_numbers_have_their_shape_and_seed_and_no_other_concentration():
+    drawn = [beta((2, 3), torch.Generator().manual_seed(seed), 0.2) for seed in (0, 0, 1)]
+    assert drawn[0].shape == (2, 3)
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    for concentration in (0, 1.01):
+        with pytest.raises(ConfigError, match="above 0 up to 1"):
+            beta((1,), torch.Generator(), concentration)
 
 
 def test_splines_sum_to_one_and_reproduce_a_straight_line():

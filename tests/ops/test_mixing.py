@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from semivox.ops.mixing import box_masks, class_masks, mix, partner, paste, some_boxes
+from semivox.ops.mixing import blend, box_masks, class_masks, mix, partner, paste, some_boxes
 
 
 def generator(seed=0):
@@ -40,6 +40,15 @@ def test_what_is_pasted_is_anothers_voxels():
     x, other, mask = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4), torch.rand(2, 4, 4) < 0.5
     assert torch.equal(paste(x, other, mask), torch.where(mask[:, None], other, x))
     assert torch.equal(paste(x[:, 0], other[:, 0], mask), paste(x, other, mask)[:, 0])
+
+
+@pytest.mark.parametrize("size", [(4,), (4, 5), (4, 5, 3)])
+def test_a_blend_has_the_partners_share_of_the_partner(size):
+    x, share = torch.randn(3, 2, *size), torch.tensor([0.0, 1.0, 0.25])
+    mixed = blend(x, share)
+    assert torch.equal(mixed[0], x[0])
+    assert torch.equal(mixed[1], x[2])
+    torch.testing.assert_close(mixed[2], 0.75 * x[2] + 0.25 * x[0])
 
 
 # Rectangles

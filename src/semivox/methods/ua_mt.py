@@ -60,6 +60,7 @@ class UAMT(Method):
     """L = L_seg(x_l, y_l) + w(t) * mean of || p_student - p_teacher ||^2 where H(mean of passes) < limit(t) ln K."""
 
     config: Config
+    family, paper = "consistency", "Yu et al., MICCAI 2019"
 
     def __init__(self, make_net: MakeNet, config: Config) -> None:
         super().__init__(make_net, config)

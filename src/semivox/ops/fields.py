@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from semivox.errors import ConfigError
+
 
 def uniform(shape: Sequence[int], generator: torch.Generator, low: float = 0.0, high: float = 1.0) -> Tensor:
     """Return float32 numbers in [low, high) on the generator's device."""
@@ -20,6 +22,30 @@ def sometimes(
     """
     chosen = uniform((batch,), generator) < probability
     return torch.where(chosen, uniform((batch,), generator, low, high), otherwise)
+
+
+def beta(shape: Sequence[int], generator: torch.Generator, concentration: float) -> Tensor:
+    """Return float32 numbers in [0, 1], Beta-distributed with both concentrations alike, on the generator's device.
+
+    By Johnk: ``u^(1/a) / (u^(1/a) + v^(1/a))`` of the first pair of uniform numbers for which the denominator is at
+    most 1. At least every second pair will do, so that of 32 one does, and nothing waits for a GPU to say which; in
+    logarithms, since the powers underflow. Torch's own Beta takes no generator.
+
+    Args:
+        shape: of the numbers.
+        generator: the only source of randomness.
+        concentration: a, above 0 up to 1; .5 is the arcsine, 1 the uniform distribution.
+
+    Raises:
+        ConfigError: a concentration out of this range.
+    """
+    if not 0 < concentration <= 1:
+        raise ConfigError(f"a Beta distribution of concentration {concentration} was asked for: take above 0 up to 1")
+    smallest = 2.0**-25  # half a step of the uniform numbers, which may be 0
+    u, v = (uniform((32, *shape), generator).clamp_min(smallest).log() / concentration for _ in range(2))
+    fits = torch.logaddexp(u, v) <= 0
+    first = fits.int().argmax(0, keepdim=True)  # of equals the first
+    return (u - v).gather(0, first).squeeze(0).sigmoid()
 
 
 def per_item(x: Tensor, like: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
-"""Cut and paste between the images of a batch: CutMix and ClassMix, in 2D and 3D.
+"""Cut and paste between the images of a batch, in 2D and 3D: CutMix and ClassMix; and their blend, MixUp.
 
-Papers: Yun et al., ICCV 2019, arXiv:1905.04899 (CutMix); Olsson et al., WACV 2021, arXiv:2007.07936 (ClassMix).
+Papers: Yun et al., ICCV 2019, arXiv:1905.04899 (CutMix); Olsson et al., WACV 2021, arXiv:2007.07936 (ClassMix);
+Zhang et al., ICLR 2018, arXiv:1710.09412 (MixUp).
 A mask says where an image takes the voxels of its partner, the next image of the batch (the last takes the first's).
 """
 
@@ -30,6 +31,11 @@ def mix(x: Tensor, mask: Tensor) -> Tensor:
 def paste(x: Tensor, other: Tensor, mask: Tensor) -> Tensor:
     """Return `x` (B, ..., *spatial) with the voxels of `other`, of its shape, where `mask` (B, *spatial) is True."""
     return torch.where(mask.reshape(len(mask), *[1] * (x.ndim - mask.ndim), *mask.shape[1:]), other, x)
+
+
+def blend(x: Tensor, share: Tensor) -> Tensor:
+    """Return (1 - share) x + share * partner, where `x` is (B, ...), floating, and `share` (B,) in [0, 1]."""
+    return torch.lerp(x, partner(x), per_item(share.to(x.dtype), x))
 
 
 def box_masks(shape: Sequence[int], generator: torch.Generator, *, slice_axis: int | None = None) -> Tensor:
