@@ -20,18 +20,7 @@ def losses(method, batch=None):
     return run_forward(method, batch or toy_batch(dims=2, labelled=4), toy_progress()).losses
 
 
-def gradient_of(loss, method):
-    """Return a loss's gradient by name of the weight; nothing where it has none."""
-    weights = dict(method.named_parameters())
-    moved = torch.autograd.grad(loss, list(weights.values()), retain_graph=True, allow_unused=True)
-    return {name: g for name, g in zip(weights, moved, strict=True) if g is not None}
-
-
 def assert_close(first, second):
     assert first.keys() == second.keys()
     for name, value in first.items():
         torch.testing.assert_close(value, second[name], msg=name)
-
-
-def norm(gradient):
-    return sum(g.square().sum() for g in gradient.values()).sqrt()

@@ -1,13 +1,12 @@
 """Duo-SegNet: two nets, half of the labels each, and a critic; the released code's silent defects by name."""
 
-import copy
 import math
 
 import pytest
 import torch
 from crops import run_steps, toy_batch
-from duo import KINDS, STAGE, assert_close, gradient_of, losses, make, norm
-from torch import nn
+from duo import KINDS, STAGE, assert_close, losses, make
+from game import Says, gradient_of, norm, stepped
 from torch.nn import functional as F
 
 from semivox.config.keys import for_method, read_config
@@ -108,17 +107,6 @@ def test_the_shipped_config_of_nuclei_has_the_published_optimisers():
 # What each term says
 
 
-class Says(nn.Module):
-    """A critic that gives the same answer to everything."""
-
-    def __init__(self, logit):
-        super().__init__()
-        self.logit = nn.Parameter(torch.tensor(float(logit)))
-
-    def forward(self, p, image, valid):
-        return p[:, :1] * 0 + self.logit
-
-
 def test_a_critic_that_is_three_quarters_sure_that_all_is_real_by_hand():
     method = make()
     method.critic = Says(math.log(3))
@@ -198,16 +186,6 @@ def test_a_critic_that_learns_tells_labels_from_predictions():
     run_steps(method, [batch] * 20, stage=STAGE)
     assert losses(method, batch)["critic"] < 0.9 * before
     assert losses(method, batch)["adversarial"] > losses(make(), batch)["adversarial"]
-
-
-def stepped(method, gradient, *, only="", length=1e-2):
-    """Return a copy of the method after a small step down a gradient."""
-    method, size = copy.deepcopy(method), norm(gradient)
-    with torch.no_grad():
-        for name, weight in method.named_parameters():
-            if name in gradient and name.startswith(only):
-                weight -= length / size * gradient[name]
-    return method
 
 
 def realness(method, batch):

@@ -5,7 +5,8 @@ import copy
 import pytest
 import torch
 from crops import first_half, gradients, make_toy_method, spied, toy_batch, toy_progress
-from duo import KINDS, gradient_of, losses, make, norm
+from duo import KINDS, losses, make
+from game import gradient_of, norm
 
 from semivox.errors import ConfigError
 from semivox.ops.adversarial import one_hot

@@ -36,6 +36,11 @@ MAP = {
         "local": WHOLE | {"head"},
     },
     ("dct", "train"): {"supervised": PEERS, "agreement": PEERS, "diversity": PEERS},
+    ("dan", "train"): {
+        "supervised": WHOLE,
+        "adversarial": WHOLE,  # and never the critic
+        "critic": {"critic"},  # alone
+    },
     ("duo_segnet", "train"): {
         "supervised": PEERS,
         "agreement": PEERS,

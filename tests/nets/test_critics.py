@@ -7,7 +7,7 @@ from semivox.nets.build import MakeNet
 from semivox.nets.critics import Critic
 
 SIZES = {2: (64, 80), 3: (64, 64, 16)}
-KINDS = ("pixel", "patch", "image")
+KINDS = ("pixel", "patch", "image", "whole")
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +17,7 @@ def _seeded():
 
 def make(kind, dims=2, **more):
     options = {"channels": 2, "classes": 3, "filters": 2} | more
-    return Critic(MakeNet("vnet", dims=dims, **options), kind, width=4)
+    return Critic(MakeNet("vnet", dims=dims, **options), kind, width=4).eval()
 
 
 def inputs(dims=2, batch=2, size=None):
@@ -44,7 +44,8 @@ def reach(kind, at, **more):
 def test_answers_lie_on_a_grid_and_every_weight_learns(kind, dims):
     critic = make(kind, dims)
     logits = critic(*inputs(dims))
-    assert logits.shape == (2, 1, *(length // (1 if kind == "pixel" else 8) for length in SIZES[dims]))
+    grid = (1,) * dims if kind == "whole" else (length // (1 if kind == "pixel" else 8) for length in SIZES[dims])
+    assert logits.shape == (2, 1, *grid)
     logits.square().sum().backward()
     assert all(weight.grad.abs().sum() > 0 for name, weight in critic.named_parameters() if "weight" in name)
     assert list(critic.buffers()) == [], "no statistics run along"
@@ -68,12 +69,34 @@ def test_a_patch_critic_strides_as_the_nets_do():
     assert make("patch", strides=((3, 3), (1, 2), (2, 2), (2, 2)))(*inputs(size=(24, 48))).shape == (2, 1, 4, 4)
 
 
-def test_the_image_is_read_by_the_image_critic_alone():
+def test_the_image_is_read_by_two_kinds_alone():
     for kind in KINDS:
         p, image, valid = inputs()
         critic = make(kind)
         critic(p, image, valid).sum().backward()
-        assert critic.sees_image == (image.grad is not None) == (kind == "image")
+        assert critic.sees_image == (image.grad is not None) == (kind in ("image", "whole"))
+
+
+def test_the_whole_critic_has_the_published_layers_and_half_of_their_channels_dropped_while_it_learns():
+    critic = Critic(MakeNet("unet", dims=2, channels=1, classes=4), "whole", width=64)
+    shapes = [tuple(weight.shape) for weight in critic.parameters() if weight.ndim == 4]
+    assert shapes == [(64, 5, 4, 4), (128, 64, 4, 4), (256, 128, 4, 4), (512, 256, 4, 4), (1, 512, 1, 1)]
+    shares = [layer.p for layer in critic.layers if isinstance(layer, torch.nn.Dropout2d)]
+    assert shares == [0.5] * 4
+
+
+def test_the_whole_critic_answers_the_mean_of_its_valid_places():
+    critic, (p, image, valid) = make("whole"), inputs()
+    valid[0, 16:] = False
+    places = critic.layers(torch.cat([p, image], 1) * valid.unsqueeze(1))  # (2, 1, 4, 5), of 16 voxels a side
+    answers = critic(p, image, valid).flatten()
+    torch.testing.assert_close(answers[0], places[0, 0, :1].mean())
+    torch.testing.assert_close(answers[1], places[1, 0].mean())
+
+
+def test_a_critic_may_be_of_other_maps_than_classes():
+    critic = Critic(MakeNet("vnet", dims=2, channels=2, classes=3, filters=2), "whole", width=4, maps=5)
+    assert critic.layers[0].in_channels == 7
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from semivox.ops.freeze import through_frozen
+from semivox.ops.freeze import through_frozen, unused
 
 
 def test_the_gradient_reaches_the_input_and_not_the_weights_which_may_learn_in_the_same_step():
@@ -26,3 +26,12 @@ def test_buffers_stay_as_they_are():
     through_frozen(module, torch.randn(4, 3) + 7)
     assert torch.equal(module.running_mean, torch.zeros(3))
     assert module.num_batches_tracked == 0
+
+
+def test_what_is_unused_adds_nothing_and_gives_every_weight_a_gradient_of_0():
+    module = nn.Linear(3, 2)
+    nothing = unused(module)
+    nothing.backward()
+    assert nothing == 0
+    assert torch.equal(module.weight.grad, torch.zeros(2, 3))
+    assert torch.equal(module.bias.grad, torch.zeros(2))

@@ -21,6 +21,7 @@ from semivox.ops.anatomy import Draws
 from semivox.ops.contrast import effective_rank, mean_variance
 from semivox.ops.dice import dice_ce
 from semivox.ops.ema import ema_update, make_teacher
+from semivox.ops.freeze import unused
 from semivox.ops.mixing import box_masks, class_masks, mix, partner
 from semivox.ops.perturb import intensity
 from semivox.ops.ramps import run_decay, warmup_decay
@@ -99,9 +100,8 @@ class AnatomicalMethod(Method):
         config = self.config
         terms = Terms({"supervised": 2 * dice_ce(self.student(view.image_l), view.label_l, view.valid_l)})
         if view.image_u is None or view.valid_u is None:
-            # Under DDP each step waits for a gradient of every weight that learns, and nothing else reaches this head.
-            nothing = 0 * sum(weight.sum() for weight in self.relation.student.parameters())
-            terms.losses["supervised"] = terms.losses["supervised"] + nothing
+            # Nothing else reaches this head.
+            terms.losses["supervised"] = terms.losses["supervised"] + unused(self.relation.student)
             return terms
         x_s, x_t = (
             intensity(image, progress.generator(f"view_{net}"), "weak", valid=view.valid_u)

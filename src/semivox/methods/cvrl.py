@@ -46,6 +46,7 @@ from semivox.ops.contour import elastic_interaction
 from semivox.ops.contrast import effective_rank, mean_variance
 from semivox.ops.dice import dice_ce, masked_mse
 from semivox.ops.ema import ema_update, make_teacher
+from semivox.ops.freeze import unused
 from semivox.ops.perturb import with_noise
 from semivox.ops.queue import Queue, gathered
 from semivox.ops.ramps import run_decay, sigmoid_rampup, warmup_decay
@@ -155,9 +156,8 @@ class CVRL(Method):
             energy = self.elastic(logits.softmax(1), view.label_l, view.valid_l, spacing=view.spacing)
             terms.losses["elastic"] = config.weight_elastic * energy
         if view.image_u is None or view.clean_u is None or view.valid_u is None or view.case_u is None:
-            # Under DDP each step waits for a gradient of every weight that learns, and nothing else reaches the head.
-            nothing = 0 * sum(weight.sum() for weight in self.head.parameters())
-            terms.losses["supervised"] = terms.losses["supervised"] + nothing
+            # Nothing else reaches the head.
+            terms.losses["supervised"] = terms.losses["supervised"] + unused(self.head)
             return terms
         seen = with_noise(
             view.image_u, scale=config.noise, clip=2 * config.noise, generator=progress.generator("noise")

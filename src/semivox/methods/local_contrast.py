@@ -43,6 +43,7 @@ from semivox.nets.heads import mlp
 from semivox.ops.contrast import effective_rank, standardised
 from semivox.ops.dense import dense_contrast, in_blocks, named_first
 from semivox.ops.dice import dice_ce
+from semivox.ops.freeze import unused
 from semivox.ops.perturb import intensity, strong
 from semivox.ops.sampling import Pool, Scheme, default_grid, grid_cells
 from semivox.ops.slices import coarse_mask, listed, masked_mean, strided
@@ -164,10 +165,9 @@ class LocalContrast(Method):
             decoded.features[-1], view.label_l, view.valid_l, progress.generator("pixels")
         )
         loss = dense_contrast(self.head_local(pixels), label, valid, tau=self.config.tau_local)
-        # Under DDP each step waits for a gradient of every weight that learns, and nothing else reaches the logits'.
-        nothing = 0 * sum(weight.sum() for weight in self.student.decoders.parameters())
+        # Nothing else reaches the logits'.
         shown = {"anchors": (valid & (label > 0)).float().mean()} if progress.logged else {}
-        return Terms({"local": self.config.weight_local * loss + nothing}, shown)
+        return Terms({"local": self.config.weight_local * loss + unused(self.student.decoders)}, shown)
 
     def _reduced(
         self, features: Tensor, label: Tensor, valid: Tensor, generator: torch.Generator

@@ -44,6 +44,7 @@ from semivox.ops.boundary import signed_distance
 from semivox.ops.contrast import effective_rank, info_nce, mean_variance, pairwise_distillation
 from semivox.ops.dice import dice_ce, masked_mse
 from semivox.ops.ema import ema_update, make_teacher
+from semivox.ops.freeze import unused
 from semivox.ops.perturb import inpaint, local_shuffle, nonlinear_intensity, outpaint, with_noise
 from semivox.ops.ramps import run_decay, sigmoid_rampup, warmup_decay
 from semivox.ops.slices import coarse_mask, pool_slices, stack_slices, valid_slices
@@ -179,9 +180,8 @@ class SimCVD(Method):
         image_u, valid_u = view.image_u, view.valid_u
         if image_u is None or valid_u is None:
             terms = self._supervised(view)
-            # Under DDP each step waits for a gradient of every weight that learns, and nothing else reaches this head.
-            nothing = 0 * sum(weight.sum() for weight in self.head_slices.parameters())
-            terms.losses["supervised"] = terms.losses["supervised"] + nothing
+            # Nothing else reaches this head.
+            terms.losses["supervised"] = terms.losses["supervised"] + unused(self.head_slices)
             return terms
         # Which slices hold a valid voxel the CPU must know: asked before any network is queued on a GPU.
         rows = self._rows(valid_slices(valid_u, view.slice_axis), progress)

@@ -1,7 +1,8 @@
-"""Which parts of a module learn, and how to pass through one that shall not."""
+"""Which parts of a module learn, how to pass through one that shall not, and what to add where one is not used."""
 
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -32,3 +33,12 @@ def through_frozen(module: nn.Module, *inputs: Tensor) -> Tensor:
     state |= {name: buffer.clone() for name, buffer in module.named_buffers()}
     result: Tensor = functional_call(module, state, inputs)
     return result
+
+
+def unused(module: nn.Module) -> Tensor:
+    """Return 0, whose gradient is 0 for every weight of `module`.
+
+    To be added to the losses of a step that does not use the module: under DDP each step waits for a gradient of every
+    weight that learns.
+    """
+    return 0 * torch.stack([weight.sum() for weight in module.parameters()]).sum()
