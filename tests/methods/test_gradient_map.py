@@ -48,6 +48,7 @@ MAP = {
         "critic": {"critic"},  # alone
     },
     ("entropy_min", "train"): {"supervised": WHOLE, "entropy": WHOLE},
+    ("fixmatch", "train"): {"supervised": WHOLE, "match": WHOLE},
     ("ict", "train"): {"supervised": WHOLE, "consistency": WHOLE},
     ("local_contrast", "pretrain"): {"global": {"student.encoder", "head_global"}},
     ("local_contrast", "local"): {"local": WHOLE | {"head_local"}},

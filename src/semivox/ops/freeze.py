@@ -1,4 +1,4 @@
-"""Which parts of a module learn, how to pass through one that shall not, and what to add where one is not used."""
+"""Which parts of a module learn, how to pass through one that shall not or in evaluation mode, and what is unused."""
 
 from collections.abc import Iterable
 
@@ -42,3 +42,16 @@ def unused(module: nn.Module) -> Tensor:
     weight that learns.
     """
     return 0 * torch.stack([weight.sum() for weight in module.parameters()]).sum()
+
+
+@torch.no_grad()
+def in_eval(module: nn.Module, *inputs: Tensor) -> Tensor:
+    """Return what `module` gives in evaluation mode, without gradient; each of its parts then has its mode again."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        result: Tensor = module(*inputs)
+    finally:
+        for part, mode in modes:
+            part.training = mode
+    return result
