@@ -35,8 +35,9 @@ ALLOWED = {
     "runs": {"methods", "nets", "config", *BASE},
     "training": {"runs", *BELOW_RUNS},
     "prediction": {"runs", "data", "ops", "config", "files", "errors"},
+    "quality": {"prediction", "runs", "scoring", "data", "files", "errors"},
     "benchmarking": {"training", "prediction", "runs", "scoring", "reporting", *BELOW_RUNS},
-    "cli": {"benchmarking", "training", "prediction", "runs", "scoring", "reporting", *BELOW_RUNS},
+    "cli": {"quality", "benchmarking", "training", "prediction", "runs", "scoring", "reporting", *BELOW_RUNS},
 }
 """Who may import whom, one row a room; every room also imports itself."""
 LOOSE = {"__init__.py", "errors.py", "types.py", "files.py", "py.typed"}

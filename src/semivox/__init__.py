@@ -12,6 +12,7 @@ _HOMES = {
     "cross_validate": "benchmarking.cross_validation",
     "curve": "benchmarking.curve",
     "demo": "benchmarking.demonstration",
+    "estimate_quality": "quality.estimate",
     "evaluate_masks": "scoring.evaluation",
     "fingerprint": "planning.plan",
     "list_methods": "methods",

@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 from semivox.cli.arguments import (
+    Device,
     Output,
+    Trust,
     file_argument,
     file_option,
 )
@@ -39,6 +41,39 @@ def report(
     from semivox.reporting.report import write_report
 
     print(write_report(scores, output, control=control, images=images))
+
+
+def quality(
+    paths: Annotated[list[Path], file_argument("RUN... MASKS", "run folders, and the folder of masks at the end")],
+    output: Output = Path("quality.csv"),
+    out_of_fold: Annotated[
+        list[Path], file_option("--out-of-fold", help="cross-validation to calibrate by; once for each method")
+    ] = [],  # noqa: B006
+    coverage: Annotated[float, typer.Option(help="probability that the Dice lies above the bound")] = 0.8,
+    device: Device = "auto",
+    trust: Trust = False,
+) -> None:
+    """Estimate each mask's Dice without its label, by second opinions: the worst masks first."""
+    from semivox.cli.console import Console
+    from semivox.errors import ConfigError
+    from semivox.quality.estimate import describe_quality, estimate_quality
+
+    if len(paths) < 2:
+        raise ConfigError(f"quality takes RUN... MASKS; found {paths[0]} alone: name run folders and a folder of masks")
+    with Console(every=3) as console:
+        rows = estimate_quality(
+            paths[:-1],
+            paths[-1],
+            output=output,
+            out_of_fold=out_of_fold,
+            coverage=coverage,
+            device=device,
+            trust=trust,
+            on_case=lambda case, done, total: console.show("compared", done, total, case),
+            on_note=console.note,
+        )
+    print(describe_quality(rows))
+    print(output)
 
 
 def methods(

@@ -9,7 +9,7 @@ import semivox
 from semivox.cli.curve_verb import curve
 from semivox.cli.data_verbs import check, plan, prepare, split
 from semivox.cli.run_verbs import bench, demo, predict, train
-from semivox.cli.score_verbs import evaluate, methods, report
+from semivox.cli.score_verbs import evaluate, methods, quality, report
 from semivox.cli.usage import Verb
 
 app = typer.Typer(
@@ -34,6 +34,7 @@ EXAMPLES: dict[Callable[..., Any], str] = {
     predict: "semivox predict run DATA --held-out -o masks",
     evaluate: "semivox evaluate masks DATA --cases split.json -o scores.csv",
     report: "semivox report scores.csv -o report.html",
+    quality: "semivox quality run_supervised masks -o quality.csv",
     bench: "semivox bench benchmarks/la2018-small.toml",
     curve: "semivox curve DATA --labelled 2,4,8,16 --held-out 20 -o curve",
     methods: "semivox methods simcvd",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,6 +105,12 @@ class Predictor:
     def members(self) -> tuple["Predictor", ...]:
         """One predictor for each run."""
         return (self, *self.others)
+
+    def apart(self) -> tuple["Predictor", ...]:
+        """Return a predictor for each run alone, which averages nothing."""
+        alone = copy(self)
+        alone.others = ()
+        return (alone, *self.others)
 
     def predict(
         self,
