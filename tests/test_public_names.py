@@ -58,6 +58,9 @@ def test_every_function_that_takes_a_path_takes_a_string(place, tmp_path, monkey
         "plan_dataset": lambda: semivox.plan_dataset(data, **asked, device="cpu").values["dims"] == 3,
         "predict": lambda: semivox.predict(run, f"{data}/imagesTr", output=f"{out}/masks", device="cpu"),
         "evaluate_masks": lambda: semivox.evaluate_masks(f"{out}/masks", data, f"{out}/scores.csv", cases=split),
+        "estimate_quality": lambda: semivox.estimate_quality(
+            run, f"{out}/masks", output=f"{out}/quality.csv", device="cpu"
+        ),
         "prepare": lambda: semivox.prepare(data, **asked, config=f"{place}/small.toml", method="supervised"),
         "read_dataset": lambda: semivox.read_dataset(data, unlabelled=more).added,
         "read_image": lambda: semivox.read_image(f"{data}/imagesTr/case_00_0000.nii.gz").channels == 1,
