@@ -105,7 +105,7 @@ def labelled_scans(run: RunFolder, predictor: Predictor, on_note: Callable[[str]
     """Return what the labelled scans of a run show; of nothing, with a note, where they are not to be found."""
     try:
         names = read_split(run.split_file).labelled
-        dataset = read_dataset(run.facts["data"], unlabelled=run.facts["unlabelled"]).sealed(names)
+        dataset = read_dataset(run.facts.get("data", ""), unlabelled=run.facts.get("unlabelled")).sealed(names)
         return _shown([dataset.case(name) for name in names], predictor)
     except SemivoxError as error:
         on_note(f"the labelled scans cannot be read, so that no mask is compared with them: {error}")
