@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 from crops import all_stages, make_toy_method, run_forward, run_steps, spied, toy_batch, toy_progress
-from duo import gradient_of, norm
+from game import gradient_of, norm
 from torch import nn
 
 from semivox.ops.mixing import partner

@@ -28,6 +28,7 @@ MAP = {
     **{("atso", f"generation_{t}"): {"supervised": WHOLE, "pseudo": WHOLE} for t in (1, 2, 3, 4)},
     ("averaged_match", "warm"): {"supervised": WHOLE},
     ("averaged_match", "match"): {"supervised": WHOLE, "match": WHOLE},
+    ("cct", "train"): {"supervised": WHOLE, "auxiliary": WHOLE, "consistency": WHOLE},
     ("cps", "train"): {"supervised": PEERS, "cross": PEERS},
     ("cvrl", "train"): {
         "supervised": WHOLE,
