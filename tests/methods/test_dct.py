@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 from crops import all_stages, make_toy_method, run_forward, run_steps, spied, toy_batch, toy_progress
-from game import assert_close, gradient_of
+from duo import assert_close
+from game import gradient_of
 from torch import nn
 
 from semivox.ops.dice import masked_cross_entropy, masked_js
