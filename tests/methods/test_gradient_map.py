@@ -42,6 +42,11 @@ MAP = {
         "adversarial": WHOLE,  # and never the critic
         "critic": {"critic"},  # alone
     },
+    ("dtc", "train"): {
+        "supervised": WHOLE,
+        "sdm": WHOLE | {"head_sdm"},
+        "consistency": WHOLE | {"head_sdm"},
+    },
     ("duo_segnet", "train"): {
         "supervised": PEERS,
         "agreement": PEERS,

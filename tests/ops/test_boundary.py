@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from semivox.ops.boundary import inner_boundary, signed_distance
+from semivox.ops.boundary import inner_boundary, label_distance, mask_of_distance, signed_distance
 
 
 def distances(mask: torch.Tensor, sampling: tuple[float, ...] | None = None) -> torch.Tensor:
@@ -153,3 +153,28 @@ def test_classes_and_items_are_mapped_one_by_one():
         torch.ones(2, 9, 9, 6, dtype=torch.bool),
     )
     assert torch.equal(together.flatten(0, 1), torch.stack([signed(m) for m in masks]))
+
+
+def test_every_foreground_class_of_a_label_has_its_own_map(cube):
+    other = torch.zeros_like(cube)
+    other[5:, 5:, 5:] = True
+    label = cube.long() + 2 * other
+    given = torch.cat([distances(mask) for mask in (cube, other)], 1)
+    found = label_distance({"distances": given}, label[None], torch.ones_like(cube)[None])
+    assert torch.equal(found[0], torch.stack([signed(cube), signed(other)]))
+
+
+def test_a_label_without_a_class_has_the_map_that_is_asked_for_and_volumes_their_own_largest_distance(cube):
+    label, valid = torch.zeros(1, 7, 7, 7, dtype=torch.int64), torch.ones(1, 7, 7, 7, dtype=torch.bool)
+    nothing = {"distances": torch.zeros(1, 1, 2, 7, 7, 7)}
+    assert (label_distance(nothing, label, valid) == 0).all()
+    assert (label_distance(nothing, label, valid, empty=1) == 1).all()
+    far = {"distances": distances(cube), "largest": torch.tensor([[[4.0, 20.0]]])}
+    found = label_distance(far, cube.long()[None], valid, norm="volume")[0, 0]
+    assert found[3, 3, 3] == -0.5  # 2 voxels deep of 4
+    assert found[1, 3, 3] == pytest.approx(1 / 20)
+
+
+def test_the_mask_of_a_distance_by_hand():
+    found = mask_of_distance(torch.tensor([-0.5, 0.0, 0.5]), slope=2 * math.log(3))
+    torch.testing.assert_close(found, torch.tensor([0.75, 0.5, 0.25]))

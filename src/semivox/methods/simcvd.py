@@ -40,7 +40,7 @@ from semivox.methods.base import Method, MethodConfig
 from semivox.nets.build import MakeNet
 from semivox.nets.heads import conv_head, mlp
 from semivox.nets.net import Net
-from semivox.ops.boundary import signed_distance
+from semivox.ops.boundary import label_distance
 from semivox.ops.contrast import effective_rank, info_nce, mean_variance, pairwise_distillation
 from semivox.ops.dice import dice_ce, masked_mse
 from semivox.ops.ema import ema_update, make_teacher
@@ -193,7 +193,9 @@ class SimCVD(Method):
         out_l = self._outputs(self.student, self.head_sdm, view.image_l)
         terms = Terms({"supervised": dice_ce(out_l.logits, view.label_l, view.valid_l)})
         if self.config.sdm:
-            error = masked_mse(out_l.map, self._target(view, out_l.map.shape[1]), view.valid_l)
+            norm, empty = self.config.sdm_norm, self.config.sdm_empty
+            target = label_distance(view.targets_l, view.label_l, view.valid_l, norm=norm, empty=empty)
+            error = masked_mse(out_l.map, target, view.valid_l)
             terms.losses["sdm"] = self.config.weight_sdm * error
         return terms
 
@@ -239,13 +241,6 @@ class SimCVD(Method):
         else:
             regressed = head_sdm(decoded.features[-1]).float().tanh()
         return Outputs(decoded.logits, regressed, features["bottleneck"])
-
-    def _target(self, view: Batch, foreground: int) -> Tensor:
-        """Return the signed distance maps (B, F, X, Y, Z) of the labels."""
-        mask = torch.stack([view.label_l == k for k in range(1, foreground + 1)], dim=1)
-        given, largest = view.targets_l["distances"], view.targets_l.get("largest")
-        norm, empty = self.config.sdm_norm, self.config.sdm_empty
-        return signed_distance(given, mask, view.valid_l, norm=norm, largest=largest, empty=empty)
 
     def _views(self, image: Tensor, valid: Tensor, progress: Progress) -> tuple[Tensor, Tensor]:
         """Return student's and teacher's unlabelled input: one crop, two noises."""

@@ -1,5 +1,6 @@
 """Boundaries of masks and signed distance maps, -1 deep inside to +1 far outside."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -72,3 +73,33 @@ def signed_distance(
     signed = outside / most_outside.clamp(min=tiny) - inside / most_inside.clamp(min=tiny)
     signed = signed.masked_fill(inner_boundary(mask, valid, dims=len(spatial)), 0)
     return signed.masked_fill(nothing & valid, empty).masked_fill(within & all_of_it, -1).clamp(-1, 1)
+
+
+def label_distance(
+    targets: Mapping[str, Tensor],
+    label: Tensor,
+    valid: Tensor,
+    *,
+    norm: Literal["crop", "volume"] = "crop",
+    empty: float = 0.0,
+) -> Tensor:
+    """Return the `signed_distance` (B, F, *spatial) of every foreground class of labels (B, *spatial), int64.
+
+    Args:
+        targets: what a method that needs "distances" is given, `Batch.targets_l`.
+        label: class indices.
+        valid: (B, *spatial) bool; voxels that count.
+        norm: as for `signed_distance`.
+        empty: as for `signed_distance`.
+    """
+    distances = targets["distances"]
+    mask = torch.stack([label == k for k in range(1, distances.shape[1] + 1)], dim=1)
+    return signed_distance(distances, mask, valid, norm=norm, largest=targets.get("largest"), empty=empty)
+
+
+def mask_of_distance(distance: Tensor, *, slope: float) -> Tensor:
+    """Return the mask that a signed distance map stands for: sigmoid(-slope * distance), a half on the boundary.
+
+    By hand: with slope 2 ln 3 a distance of -.5 gives 3/4, 0 gives 1/2 and .5 gives 1/4.
+    """
+    return (-slope * distance).sigmoid()
