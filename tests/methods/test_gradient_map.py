@@ -63,6 +63,7 @@ MAP = {
     ("mean_teacher", "train"): {"supervised": WHOLE, "consistency": WHOLE},
     ("pixel_contrast", "train"): {"supervised": WHOLE, "contrast": WHOLE | {"head"}},
     ("secl", "train"): {"supervised": WHOLE, "contrast": {"student.encoder", "head"}},
+    ("unimatch", "train"): {"supervised": WHOLE, "strong": WHOLE, "features": WHOLE},
     ("ua_mt", "train"): {"supervised": WHOLE, "consistency": WHOLE},
     ("simcvd", "train"): {
         "supervised": WHOLE,

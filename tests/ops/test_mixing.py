@@ -99,6 +99,32 @@ def test_each_image_has_a_box_of_its_own_and_a_seed_decides_them():
     assert not torch.equal(masks, box_masks((4, 32, 32), generator(1)))
 
 
+@pytest.mark.parametrize("size", [(60, 60), (50, 100)])
+def test_a_box_of_a_range_of_areas_covers_each_alike_often_and_is_no_thin_strip(size):
+    masks = box_masks((2000, *size), generator(), area=(0.02, 0.4))
+    sides = torch.tensor([[high - low + 1 for low, high in bounds(mask)] for mask in masks])
+    assert torch.equal(masks.flatten(1).sum(1), sides.prod(1))  # rectangles
+    shares = sides / torch.tensor(size)
+    area = shares.prod(1)
+    rounding = (shares / torch.tensor(size).flip(0)).sum(1) / 2 + 0.001
+    assert (area > 0.02 - rounding).all()
+    assert (area < 0.4 + rounding).all()
+    for part in (0.1, 0.2, 0.3):
+        assert (area < part).float().mean().item() == pytest.approx((part - 0.02) / 0.38, abs=0.04)
+    large = sides.amin(1) > 10  # of small ones rounding changes the ratio
+    ratio = shares[large].amax(1) / shares[large].amin(1)
+    assert ratio.max() < 10 / 3 + 0.3
+    assert ratio.max() > 2.5
+    covered = masks.float().mean(0)
+    assert all(edge.max() > 0 for edge in (covered[0], covered[-1], covered[:, 0], covered[:, -1]))
+    torch.testing.assert_close(covered, covered.flip(1), atol=0.05, rtol=0)
+
+
+def test_a_box_as_large_as_the_image_is_the_image_and_some_boxes_have_their_area():
+    assert box_masks((5, 6, 8), generator(), area=(1.0, 1.0)).all()
+    assert some_boxes((3, 6, 8, 4), 1, generator(), area=(1.0, 1.0), slice_axis=0).all()
+
+
 def test_some_images_get_the_box_that_all_would_get_and_others_none():
     found = some_boxes((400, 8, 8), 0.25, generator())
     chosen = torch.rand(400, generator=generator()) < 0.25

@@ -38,36 +38,56 @@ def blend(x: Tensor, share: Tensor) -> Tensor:
     return torch.lerp(x, partner(x), per_item(share.to(x.dtype), x))
 
 
-def box_masks(shape: Sequence[int], generator: torch.Generator, *, slice_axis: int | None = None) -> Tensor:
-    """Return (B, *size) bool: in every image a random rectangle of half a slice's area, through all slices.
-
-    As in the released code of ARCO, one side is drawn from half of the image's to all of it, the other one follows.
+def box_masks(
+    shape: Sequence[int],
+    generator: torch.Generator,
+    *,
+    area: tuple[float, float] | None = None,
+    slice_axis: int | None = None,
+) -> Tensor:
+    """Return (B, *size) bool: in every image a random rectangle, through all slices.
 
     Args:
         shape: (B, *size).
         generator: the only source of randomness, on whose device the masks are made.
+        area: from which to which part of a slice it covers, with sides in a ratio of up to 10 to 3, as in the released
+            code of UniMatch. None: one half, as in that of ARCO, where one side is drawn from half of the image's to
+            all of it, and the other one follows.
         slice_axis: the axis that the rectangle runs along in 3D (None: the last).
     """
     batch, size, device = shape[0], tuple(shape[1:]), generator.device
     across = None if len(size) == 2 else (2 if slice_axis is None else slice_axis)
     first, second = (axis for axis in range(len(size)) if axis != across)
-    share = uniform((batch,), generator, 0.5, 1.0)  # of the first side
+    if area is None:
+        one = uniform((batch,), generator, 0.5, 1.0)  # of the first side
+        other = 0.5 / one
+    else:
+        part = uniform((batch,), generator, *area)
+        # A ratio that neither side grows longer than the image with.
+        least, most = part.clamp(min=0.3), (1 / part).clamp(max=1 / 0.3)
+        ratio = least + (most - least) * uniform((batch,), generator)
+        one, other = (part * ratio).sqrt(), (part / ratio).sqrt()
     mask = torch.ones((batch, *size), dtype=torch.bool, device=device)
-    for axis, part in ((first, share), (second, 0.5 / share)):
-        length = (part * size[axis]).round()
+    for axis, side in ((first, one), (second, other)):
+        length = (side * size[axis]).round()
         start = (uniform((batch,), generator) * (size[axis] - length + 1)).floor()
         voxel = torch.arange(size[axis], device=device)
         inside = (voxel >= start[:, None]) & (voxel < (start + length)[:, None])
-        mask = mask & inside.reshape(batch, *[-1 if other == axis else 1 for other in range(len(size))])
+        mask = mask & inside.reshape(batch, *[-1 if each == axis else 1 for each in range(len(size))])
     return mask
 
 
 def some_boxes(
-    shape: Sequence[int], share: float, generator: torch.Generator, *, slice_axis: int | None = None
+    shape: Sequence[int],
+    share: float,
+    generator: torch.Generator,
+    *,
+    area: tuple[float, float] | None = None,
+    slice_axis: int | None = None,
 ) -> Tensor:
     """Return the `box_masks` (B, *size) of a random `share` of the images, each chosen by itself; no box elsewhere."""
     chosen = uniform((shape[0],), generator) < share
-    boxes = box_masks(shape, generator, slice_axis=slice_axis)
+    boxes = box_masks(shape, generator, area=area, slice_axis=slice_axis)
     return boxes & per_item(chosen, boxes)
 
 
