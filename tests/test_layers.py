@@ -20,6 +20,7 @@ HEAVY = ("torch", "monai", "scipy", "matplotlib", "SimpleITK", "nibabel", "light
 
 BASE = {"errors", "types", "files"}
 BELOW_RUNS = {"ops", "config", "data", "planning", "nets", "methods", *BASE}
+BELOW_WORKFLOW = {"benchmarking", "training", "prediction", "runs", "scoring", "reporting", *BELOW_RUNS}
 ALLOWED = {
     "errors": set(),
     "types": set(),
@@ -37,7 +38,8 @@ ALLOWED = {
     "prediction": {"runs", "data", "ops", "config", "files", "errors"},
     "quality": {"prediction", "runs", "scoring", "data", "files", "errors"},
     "benchmarking": {"training", "prediction", "runs", "scoring", "reporting", *BELOW_RUNS},
-    "cli": {"quality", "benchmarking", "training", "prediction", "runs", "scoring", "reporting", *BELOW_RUNS},
+    "workflow": {"quality", *BELOW_WORKFLOW},
+    "cli": {"workflow", "quality", *BELOW_WORKFLOW},
 }
 """Who may import whom, one row a room; every room also imports itself."""
 LOOSE = {"__init__.py", "errors.py", "types.py", "files.py", "py.typed"}

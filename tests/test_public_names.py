@@ -65,6 +65,7 @@ def test_every_function_that_takes_a_path_takes_a_string(place, tmp_path, monkey
         "read_dataset": lambda: semivox.read_dataset(data, unlabelled=more).added,
         "read_image": lambda: semivox.read_image(f"{data}/imagesTr/case_00_0000.nii.gz").channels == 1,
         "read_split": lambda: semivox.read_split(split, semivox.read_dataset(data)).held_out,
+        "run": lambda: begun_run(data, f"{out}/all", cache),
         "train": lambda: semivox.train(data, **asked, output=f"{out}/run", settings=SMALL, device="cpu").finished,
         "write_mask": lambda: written(f"{data}/imagesTr/case_00_0000.nii.gz", f"{out}/mask.nii.gz"),
         "write_phantom": lambda: semivox.write_phantom(
@@ -87,6 +88,12 @@ def begun_demo(folder: str) -> bool:
     with pytest.raises(ConfigError, match="device = 'abacus'"):  # the trainings take minutes
         semivox.demo(folder, device="abacus")
     return (Path(folder) / "split.json").exists()
+
+
+def begun_run(data: str, folder: str, cache: str) -> bool:
+    with pytest.raises(ConfigError, match="device = 'abacus'"):
+        semivox.run(data, output=folder, cache=cache, device="abacus")
+    return (Path(folder) / "config.toml").exists()
 
 
 def begun_curve(data: str, folder: str, config: str) -> bool:

@@ -24,6 +24,7 @@ _HOMES = {
     "read_dataset": "data.dataset",
     "read_image": "data.volume",
     "read_split": "data.splitting",
+    "run": "workflow.run",
     "train": "training.start",
     "write_mask": "data.volume",
     "write_phantom": "data.phantom",

@@ -10,8 +10,9 @@ import math
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -49,18 +50,27 @@ def at_equal_time(tasks: Sequence[Task], lock: Lock) -> list[Task]:
 
 def step_seconds(task: Task, place: Path) -> dict[str, float]:
     """Return the median seconds of a task's step by stage, from a short training below `place`."""
-    told: dict[str, list[float]] = {}
-    few = {f"stages.{stage.name}.steps": WARM + MEASURED for stage in _stages(task)}
-    settings = nest(flatten(task.job.settings) | few | {"log_every": 1, "checkpoint_every": 10**6})
     with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=place) as folder:
-        task.train(
-            Path(folder) / "run",
-            seconds=math.inf,
-            settings=settings,
-            on_row=lambda row, total: told.setdefault(row["stage"], []).append(time.monotonic()),
-        )
-    clocked = {stage: pairwise(times[WARM - 1 :]) for stage, times in told.items()}
-    return {stage: round(statistics.median(b - a for a, b in pairs), 6) for stage, pairs in clocked.items()}
+        begin = partial(task.train, Path(folder) / "run", seconds=math.inf)
+        return clocked(_stages(task), task.job.settings, begin)
+
+
+def clocked(stages: Sequence[Stage], settings: Mapping[str, Any], begin: Callable[..., Any]) -> dict[str, float]:
+    """Return the median seconds of a step by stage.
+
+    Args:
+        stages: of the training.
+        settings: config values, nested.
+        begin: trains; called with `settings`, changed to a few steps a stage, and `on_row`, both by name.
+    """
+    told: dict[str, list[float]] = {}
+    few = {f"stages.{stage.name}.steps": WARM + MEASURED for stage in stages}
+    begin(
+        settings=nest(flatten(settings) | few | {"log_every": 1, "checkpoint_every": 10**6}),
+        on_row=lambda row, total: told.setdefault(row["stage"], []).append(time.monotonic()),
+    )
+    gaps = {stage: pairwise(times[WARM - 1 :]) for stage, times in told.items()}
+    return {stage: round(statistics.median(b - a for a, b in pairs), 6) for stage, pairs in gaps.items()}
 
 
 def _control(rows: Sequence[Task]) -> Task:

@@ -21,6 +21,7 @@ from semivox.cli.arguments import (
     Trust,
     Unlabelled,
     file_argument,
+    file_option,
 )
 
 
@@ -42,6 +43,49 @@ def demo(
             on_progress=lambda name, row, total: console.row(row, total=total, name=name),
         )
     print(report)
+
+
+def run(
+    data: Annotated[Path | None, file_argument("[DATA]", "nnU-Net or Medical Decathlon folder")] = None,
+    output: Output = Path("out"),
+    images: Annotated[Path | None, file_option("--images", help="in place of DATA: a folder of scans, and")] = None,
+    labels: Annotated[Path | None, file_option("--labels", help="the labels there are, named as their scans")] = None,
+    budget: Annotated[str | None, typer.Option("--budget", help="time for all, such as 8h; chooses steps")] = None,
+    members: Annotated[int, typer.Option("--members", min=1, help="runs that are averaged into the masks")] = 1,
+    folds: Annotated[int, typer.Option("--folds", min=0, help="cross-validate too, for Dice with a bound")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be done, and its cost, alone")] = False,
+    cache: Cache = None,
+    device: Device = "auto",
+) -> None:
+    """From a folder to ranked masks: check, plan, train, predict, estimate quality, and a page to look at."""
+    from semivox.cli.console import Console
+    from semivox.runs.folder import parse_budget
+    from semivox.workflow.run import Told, planned
+    from semivox.workflow.run import run as run_all
+
+    seconds = parse_budget(budget) if budget else None
+    if dry_run:
+        print(planned(data, images=images, labels=labels, members=members, folds=folds, seconds=seconds, device=device))
+        return
+    with Console() as console:
+        page = run_all(
+            data,
+            output=output,
+            images=images,
+            labels=labels,
+            seconds=seconds,
+            members=members,
+            folds=folds,
+            cache=cache,
+            device=device,
+            told=Told(
+                say=console.say,
+                row=lambda name, row, total: console.row(row, total=total, name=name),
+                case=lambda what, case, done, total: console.show(what, done, total, case),
+                note=console.note,
+            ),
+        )
+    print(page)
 
 
 def train(

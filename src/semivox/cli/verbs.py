@@ -8,7 +8,7 @@ import typer
 import semivox
 from semivox.cli.curve_verb import curve
 from semivox.cli.data_verbs import check, plan, prepare, split
-from semivox.cli.run_verbs import bench, demo, predict, train
+from semivox.cli.run_verbs import bench, demo, predict, run, train
 from semivox.cli.score_verbs import evaluate, methods, quality, report
 from semivox.cli.usage import Verb
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 
 EXAMPLES: dict[Callable[..., Any], str] = {
     demo: "semivox demo -o demo",
+    run: "semivox run DATA --budget 8h -o out",
     check: "semivox check DATA",
     split: "semivox split DATA --labelled 4 --held-out 10 -o split.json",
     plan: "semivox plan DATA --split split.json",
