@@ -60,6 +60,7 @@ MAP = {
     ("local_contrast", "local"): {"local": WHOLE | {"head_local"}},
     ("local_contrast", "finetune"): {"supervised": WHOLE},
     ("supervised", "train"): {"supervised": WHOLE},
+    ("mc_net", "train"): {"supervised": WHOLE, "decoders": WHOLE, "consistency": WHOLE},
     ("mean_teacher", "train"): {"supervised": WHOLE, "consistency": WHOLE},
     ("pixel_contrast", "train"): {"supervised": WHOLE, "contrast": WHOLE | {"head"}},
     ("secl", "train"): {"supervised": WHOLE, "contrast": {"student.encoder", "head"}},

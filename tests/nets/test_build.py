@@ -35,8 +35,9 @@ def test_no_two_convolutions_share_their_draw():
 @pytest.mark.parametrize("name", ["vnet", "unet"])
 def test_more_decoders_and_deep_heads_change_no_other_weight(name):
     make_net = replace(MAKE, name=name)
-    more = make_net(decoders=3, deep=True).state_dict()
-    assert _same({key: more[key] for key in make_net().state_dict()}, make_net().state_dict())
+    for varied in (False, True):
+        more = make_net(decoders=3, deep=True, varied=varied).state_dict()
+        assert _same({key: more[key] for key in make_net().state_dict()}, make_net().state_dict())
 
 
 def test_making_nets_and_heads_leaves_the_global_randomness_alone():

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from semivox.errors import ConfigError, GeometryError
 from semivox.nets.build import MakeNet
@@ -33,6 +34,39 @@ def test_forward_is_decode_of_encode_and_features_may_be_changed_between(name):
     assert torch.equal(net(image), net.decode(features).logits)
     changed = features | {"bottleneck": features["bottleneck"] * 0}
     assert not torch.equal(net.decode(changed).logits, net(image))
+
+
+@pytest.mark.parametrize("name", ["vnet", "unet"])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_varied_decoders_enlarge_features_each_in_its_own_way_whatever_the_strides(name, dims):
+    strides = ((2, 2, 1)[-dims:], (2, 4, 2)[-dims:])
+    net = MakeNet(name, dims=dims, channels=1, classes=2, filters=2, levels=3, strides=strides)(decoders=4, varied=True)
+    features = net.encode(torch.randn(1, 1, *(16,) * dims))
+    assert [net.decode(features, k).logits.shape for k in range(4)] == [(1, 2, *(16,) * dims)] * 4
+    enlarging = [
+        [layer for layer in decoder.modules() if isinstance(layer, nn.ConvTranspose2d | nn.ConvTranspose3d)]
+        for decoder in net.decoders
+    ]
+    assert [len(layers) for layers in enlarging] == ([2, 0, 0, 2] if name == "vnet" else [0, 2, 0, 0])
+    assert all(p.grad is not None for p in backward(net, features).parameters())
+
+
+def backward(net, features):
+    sum(net.decode(features, k).logits.square().sum() for k in range(len(net.decoders))).backward()
+    return net
+
+
+@pytest.mark.parametrize("name", ["vnet", "unet"])
+def test_nearest_and_linear_differ_in_what_lies_between_coarse_voxels(name):
+    """A single coarse value is repeated by one and spread out by the other, whatever convolutions follow."""
+    net = MakeNet(name, dims=2, channels=1, classes=2, filters=2, levels=2)(decoders=3, varied=True)
+    linear, nearest = (net.decoders[net.ways.index(way)] for way in ("linear", "nearest"))
+    nearest.load_state_dict(linear.state_dict())
+    features = {"level1": torch.zeros(1, 2, 8, 8), "bottleneck": torch.rand(1, 4, 4, 4)}
+    net.eval()
+    assert not torch.allclose(linear(features).logits, nearest(features).logits)
+    flat = features | {"bottleneck": features["bottleneck"].mean((2, 3), keepdim=True).expand(1, 4, 4, 4)}
+    torch.testing.assert_close(linear(flat).logits, nearest(flat).logits)
 
 
 def test_every_decoder_and_every_deep_head_learns_and_all_of_them_teach_the_encoder():

@@ -129,3 +129,5 @@ def test_unknown_nets_volumes_and_deep_outputs_are_refused():
         make_net(dims=3)()
     with pytest.raises(ConfigError, match="asks for deep outputs"):
         make_net()(deep=True)
+    with pytest.raises(ConfigError, match="asks for decoders of several kinds"):
+        make_net()(decoders=2, varied=True)

@@ -83,7 +83,9 @@ class MakeNet:
             raise ConfigError(f"there is no norm '{self.norm}': {nearest(str(self.norm), NORMS)}")
         self._check_numbers()
 
-    def __call__(self, decoders: int = 1, deep: bool = False, name: str = "student") -> Net:
+    def __call__(
+        self, decoders: int = 1, deep: bool = False, name: str = "student", *, varied: bool = False
+    ) -> Net:
         """Return a new net on the CPU.
 
         Every weight depends on (seed, stage, name, its own place in the net) alone: a further decoder or head changes
@@ -93,13 +95,14 @@ class MakeNet:
             decoders: decoders that share the encoder; 0 is the one that ``net(x)`` takes.
             deep: whether decoders also give logits of their coarser features.
             name: what the method calls the net.
+            varied: whether each decoder enlarges features in another way (`Net.ways`); 0 keeps the net's own.
 
         Raises:
             ConfigError: a net of another package is asked for what it does not have, or its options are wrong.
         """
         if decoders < 1:
             raise ConfigError(f"decoders = {decoders}: a net has at least one decoder")
-        layout = self._layout(decoders, deep)
+        layout = self._layout(decoders, deep, varied)
         with self.seeded(name), torch.device("cpu"):
             if self._monai_name:
                 foreign = MonaiNet(self._monai_name, layout, dict(self.options or {}))
@@ -138,7 +141,7 @@ class MakeNet:
     def _picture_name(self) -> str:
         return self.name.removeprefix("smp:") if self.name.startswith("smp:") else ""
 
-    def _layout(self, decoders: int, deep: bool) -> Layout:
+    def _layout(self, decoders: int, deep: bool, varied: bool) -> Layout:
         return Layout(
             dims=self.dims,
             channels=self.channels,
@@ -150,6 +153,7 @@ class MakeNet:
             dropout=self.dropout,
             decoders=decoders,
             deep=deep,
+            varied=varied,
         )
 
     def _check_numbers(self) -> None:

@@ -14,6 +14,9 @@ Norm = Literal["instance", "batch", "group"]
 
 NORMS: tuple[Norm, ...] = ("instance", "batch", "group")
 
+Way = Literal["transposed", "linear", "nearest"]
+"""How a decoder enlarges features: by a transposed convolution, or by interpolation and a convolution."""
+
 MAX_GROUPS = 16
 
 
@@ -43,6 +46,14 @@ def make_upconv(
     """Return the transposed convolution that enlarges each axis by its stride; its kernel is the stride."""
     upconv = _by_dims(dims, nn.ConvTranspose2d, nn.ConvTranspose3d)
     return upconv(channels_in, channels_out, tuple(stride), stride=tuple(stride))
+
+
+def make_enlarging(dims: int, stride: Sequence[int], way: Way) -> nn.Upsample:
+    """Return the interpolation, "linear" or "nearest", that enlarges each axis by its stride."""
+    factor = tuple(float(step) for step in stride)
+    if way == "nearest":
+        return nn.Upsample(scale_factor=factor, mode="nearest")
+    return nn.Upsample(scale_factor=factor, mode="bilinear" if dims == 2 else "trilinear", align_corners=True)
 
 
 def make_dropout(dims: int, p: float) -> nn.Dropout2d | nn.Dropout3d:

@@ -3,12 +3,12 @@
 import math
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
 from semivox.errors import ConfigError, GeometryError
-from semivox.nets.heads import Norm
+from semivox.nets.heads import Norm, Way
 
 Features = dict[str, Tensor]
 """The encoder's output by name, fine to coarse: "level1" (full resolution), "level2" ..., "bottleneck".
@@ -46,6 +46,7 @@ class Layout:
         dropout: probability at the place where the net drops most.
         decoders: how many decoders share the encoder.
         deep: whether the decoders give logits at every level.
+        varied: whether each decoder enlarges features in another way.
     """
 
     dims: int
@@ -58,6 +59,7 @@ class Layout:
     dropout: float
     decoders: int = 1
     deep: bool = False
+    varied: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -79,6 +81,8 @@ class Net(nn.Module):
         strides: voxels of the image per voxel of the feature, one number per axis, by feature name.
     """
 
+    ways: ClassVar[tuple[Way, ...]] = ()
+    """how decoders enlarge features: the first way is the net's own, where decoders vary they take turns."""
     encoder: nn.Module
     decoders: nn.ModuleList
 
@@ -90,6 +94,10 @@ class Net(nn.Module):
         ones = (1,) * layout.dims
         factors = accumulate(layout.strides, lambda a, b: tuple(x * y for x, y in zip(a, b, strict=True)), initial=ones)
         self.strides = dict(zip(layout.names, factors, strict=True))
+
+    def ways_of(self, layout: Layout) -> tuple[Way, ...]:
+        """Return the way of each decoder."""
+        return tuple(self.ways[decoder % len(self.ways) if layout.varied else 0] for decoder in range(layout.decoders))
 
     @property
     def decoded_widths(self) -> tuple[int, ...]:

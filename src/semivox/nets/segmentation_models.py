@@ -37,8 +37,8 @@ class PictureNet(Net):
     def __init__(self, name: str, layout: Layout, options: dict[str, Any]) -> None:
         super().__init__(layout)
         self.name, self.norm = name, "batch"
-        if layout.dims != 2 or layout.deep:
-            asked = "deep outputs" if layout.deep else "volumes"
+        if layout.dims != 2 or layout.deep or layout.varied:
+            asked = "volumes" if layout.dims != 2 else "deep outputs" if layout.deep else "decoders of several kinds"
             raise ConfigError(f"net 'smp:{name}' is for slices and pictures (dims = 2), found a method that asks for "
                               f"{asked}: take net 'vnet' or 'unet'")  # fmt: skip
         models = [_model(name, layout, dict(options)) for _ in range(layout.decoders)]

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semivox.nets.heads import conv_head, make_conv, make_norm
+from semivox.nets.heads import Way, conv_head, make_conv, make_norm, make_upconv
 from semivox.nets.net import Decoded, Features, Layout, Net
 
 DROPOUT = (0.1, 0.2, 0.4, 0.6, 1.0)
@@ -20,10 +20,12 @@ DROPOUT = (0.1, 0.2, 0.4, 0.6, 1.0)
 class UNet(Net):
     """U-Net in 2D or 3D. Dropout lies inside the encoder's blocks, between their two convolutions."""
 
+    ways = ("linear", "transposed", "nearest")
+
     def __init__(self, layout: Layout) -> None:
         super().__init__(layout)
         self.encoder = Encoder(layout)
-        self.decoders = nn.ModuleList(Decoder(layout) for _ in range(layout.decoders))
+        self.decoders = nn.ModuleList(Decoder(layout, way) for way in self.ways_of(layout))
 
 
 class Encoder(nn.Module):
@@ -48,15 +50,18 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Blocks that read the encoder's features beside the interpolated output of the block before them."""
+    """Blocks that read the encoder's features beside the enlarged output of the block before them."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, way: Way) -> None:
         super().__init__()
         self.names = layout.names[::-1]
-        self.mode = "bilinear" if layout.dims == 2 else "trilinear"
+        self.way, self.linear = way, "bilinear" if layout.dims == 2 else "trilinear"
         widths = layout.widths[::-1]
         self.narrow = nn.ModuleList(
-            make_conv(layout.dims, coarse, fine, 1) for coarse, fine in pairwise(widths)
+            make_upconv(layout.dims, coarse, fine, stride)
+            if way == "transposed"
+            else make_conv(layout.dims, coarse, fine, 1)
+            for (coarse, fine), stride in zip(pairwise(widths), layout.strides[::-1], strict=True)
         )
         self.blocks = nn.ModuleList(_block(layout, 2 * width, width, dropout=0.0) for width in widths[1:])
         self.deep = nn.ModuleList(
@@ -70,7 +75,11 @@ class Decoder(nn.Module):
         outputs: list[Tensor] = []
         for name, narrow, block in zip(self.names[1:], self.narrow, self.blocks, strict=True):
             skip = features[name]
-            x = F.interpolate(narrow(x), size=skip.shape[2:], mode=self.mode, align_corners=True)
+            x = narrow(x)
+            if self.way == "linear":
+                x = F.interpolate(x, size=skip.shape[2:], mode=self.linear, align_corners=True)
+            elif self.way == "nearest":
+                x = F.interpolate(x, size=skip.shape[2:])
             x = block(torch.cat([skip, x], dim=1))
             outputs.append(x)
         deep = tuple(head(feature) for head, feature in zip(self.deep, outputs, strict=False))

@@ -6,17 +6,19 @@ is a rebuild: 9.45 million weights at 16 filters. It differs from Milletari's in
 
 from torch import Tensor, nn
 
-from semivox.nets.heads import conv_head, make_conv, make_dropout, make_norm, make_upconv
+from semivox.nets.heads import Way, conv_head, make_conv, make_dropout, make_enlarging, make_norm, make_upconv
 from semivox.nets.net import Decoded, Features, Layout, Net
 
 
 class VNet(Net):
     """V-Net in 2D or 3D; convolutions per stage 1, 2, 3, 3, 3 down and 3, 3, 2, 1 up at five levels."""
 
+    ways = ("transposed", "linear", "nearest")
+
     def __init__(self, layout: Layout) -> None:
         super().__init__(layout)
         self.encoder = Encoder(layout)
-        self.decoders = nn.ModuleList(Decoder(layout) for _ in range(layout.decoders))
+        self.decoders = nn.ModuleList(Decoder(layout, way) for way in self.ways_of(layout))
 
 
 class Encoder(nn.Module):
@@ -42,19 +44,13 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Transposed convolutions with a stage after each; the encoder's features are added before it."""
+    """Enlarging convolutions with a stage after each; the encoder's features are added before it."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, way: Way) -> None:
         super().__init__()
         self.names = layout.names[::-1]
         levels = range(len(layout.widths) - 2, -1, -1)
-        self.ups = nn.ModuleList(
-            _layer(
-                layout,
-                make_upconv(layout.dims, layout.widths[level + 1], layout.widths[level], layout.strides[level]),
-            )
-            for level in levels
-        )
+        self.ups = nn.ModuleList(_up(layout, level, way) for level in levels)
         self.stages = nn.ModuleList(_stage(layout, level, layout.widths[level]) for level in levels)
         self.deep = nn.ModuleList(
             conv_head(layout.dims, layout.widths[level], layout.classes) for level in levels[:-1] if layout.deep
@@ -78,6 +74,15 @@ def _stage(layout: Layout, level: int, channels_in: int) -> nn.Sequential:
     width, convs = layout.widths[level], min(level + 1, 3)
     inputs = [channels_in] + [width] * (convs - 1)
     return nn.Sequential(*(_layer(layout, make_conv(layout.dims, channels, width)) for channels in inputs))
+
+
+def _up(layout: Layout, level: int, way: Way) -> nn.Sequential:
+    coarse, fine, stride = layout.widths[level + 1], layout.widths[level], layout.strides[level]
+    if way == "transposed":
+        return _layer(layout, make_upconv(layout.dims, coarse, fine, stride))
+    return nn.Sequential(
+        make_enlarging(layout.dims, stride, way), *_layer(layout, make_conv(layout.dims, coarse, fine))
+    )
 
 
 def _layer(layout: Layout, conv: nn.Module) -> nn.Sequential:
