@@ -63,6 +63,12 @@ MAP = {
     ("mc_net", "train"): {"supervised": WHOLE, "decoders": WHOLE, "consistency": WHOLE},
     ("mean_teacher", "train"): {"supervised": WHOLE, "consistency": WHOLE},
     ("pixel_contrast", "train"): {"supervised": WHOLE, "contrast": WHOLE | {"head"}},
+    ("sassnet", "train"): {
+        "supervised": WHOLE,
+        "sdm": WHOLE | {"head_sdm"},
+        "adversarial": WHOLE | {"head_sdm"},  # and never the critic
+        "critic": {"critic"},  # alone
+    },
     ("secl", "train"): {"supervised": WHOLE, "contrast": {"student.encoder", "head"}},
     ("unimatch", "train"): {"supervised": WHOLE, "strong": WHOLE, "features": WHOLE},
     ("ua_mt", "train"): {"supervised": WHOLE, "consistency": WHOLE},
