@@ -53,6 +53,8 @@ MAP = {
         "adversarial": PEERS,  # and never the critic
         "critic": {"critic"},  # alone
     },
+    ("bcp", "pretrain"): {"supervised": WHOLE},
+    ("bcp", "mix"): {"supervised": WHOLE, "pseudo": WHOLE},
     ("entropy_min", "train"): {"supervised": WHOLE, "entropy": WHOLE},
     ("fixmatch", "train"): {"supervised": WHOLE, "match": WHOLE},
     ("ict", "train"): {"supervised": WHOLE, "consistency": WHOLE},

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from semivox.ops.mixing import blend, box_masks, class_masks, mix, partner, paste, some_boxes
+from semivox.ops.mixing import blend, box_masks, class_masks, cuboid_masks, mix, partner, paste, some_boxes
 
 
 def generator(seed=0):
@@ -141,6 +141,18 @@ def test_none_of_the_images_or_all_get_a_box_through_all_slices(share, mean, sli
     found = some_boxes((50, 8, 8, 8), share, generator(), slice_axis=slice_axis).movedim(1 + slice_axis, -1)
     assert found.float().mean().item() == pytest.approx(mean, abs=0.03)
     assert (found == found[..., :1]).all()
+
+
+@pytest.mark.parametrize(("size", "sides"), [((12, 10), (8, 6)), ((96, 12, 7), (64, 8, 4))])
+def test_a_cuboid_has_its_part_of_every_side_rounded_down_and_reaches_every_voxel(size, sides):
+    masks = cuboid_masks((100, *size), 2 / 3, generator())
+    starts = set()
+    for mask in masks:
+        places = bounds(mask)
+        assert tuple(high - low + 1 for low, high in places) == sides
+        assert mask.sum() == torch.tensor(sides).prod()
+        starts.add(places[1][0])
+    assert starts == set(range(size[1] - sides[1] + 1))
 
 
 # Classes

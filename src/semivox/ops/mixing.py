@@ -5,6 +5,7 @@ Zhang et al., ICLR 2018, arXiv:1710.09412 (MixUp).
 A mask says where an image takes the voxels of its partner, the next image of the batch (the last takes the first's).
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -55,7 +56,7 @@ def box_masks(
             all of it, and the other one follows.
         slice_axis: the axis that the rectangle runs along in 3D (None: the last).
     """
-    batch, size, device = shape[0], tuple(shape[1:]), generator.device
+    batch, size = shape[0], tuple(shape[1:])
     across = None if len(size) == 2 else (2 if slice_axis is None else slice_axis)
     first, second = (axis for axis in range(len(size)) if axis != across)
     if area is None:
@@ -67,14 +68,7 @@ def box_masks(
         least, most = part.clamp(min=0.3), (1 / part).clamp(max=1 / 0.3)
         ratio = least + (most - least) * uniform((batch,), generator)
         one, other = (part * ratio).sqrt(), (part / ratio).sqrt()
-    mask = torch.ones((batch, *size), dtype=torch.bool, device=device)
-    for axis, side in ((first, one), (second, other)):
-        length = (side * size[axis]).round()
-        start = (uniform((batch,), generator) * (size[axis] - length + 1)).floor()
-        voxel = torch.arange(size[axis], device=device)
-        inside = (voxel >= start[:, None]) & (voxel < (start + length)[:, None])
-        mask = mask & inside.reshape(batch, *[-1 if each == axis else 1 for each in range(len(size))])
-    return mask
+    return _boxes(shape, {first: (one * size[first]).round(), second: (other * size[second]).round()}, generator)
 
 
 def some_boxes(
@@ -89,6 +83,28 @@ def some_boxes(
     chosen = uniform((shape[0],), generator) < share
     boxes = box_masks(shape, generator, area=area, slice_axis=slice_axis)
     return boxes & per_item(chosen, boxes)
+
+
+def cuboid_masks(shape: Sequence[int], side: float, generator: torch.Generator) -> Tensor:
+    """Return (B, *size) bool: in every image a random box with `side` of its length along every axis, rounded down."""
+    return _boxes(
+        shape,
+        {axis: torch.full((shape[0],), math.floor(side * size + 1e-6)) for axis, size in enumerate(shape[1:])},
+        generator,
+    )
+
+
+def _boxes(shape: Sequence[int], lengths: dict[int, Tensor], generator: torch.Generator) -> Tensor:
+    """Return (B, *size) bool: boxes of these numbers of voxels (B,) along some axes, anywhere, whole along others."""
+    batch, size, device = shape[0], tuple(shape[1:]), generator.device
+    mask = torch.ones((batch, *size), dtype=torch.bool, device=device)
+    for axis, length in lengths.items():
+        length = length.to(device)
+        start = (uniform((batch,), generator) * (size[axis] - length + 1)).floor()
+        voxel = torch.arange(size[axis], device=device)
+        inside = (voxel >= start[:, None]) & (voxel < (start + length)[:, None])
+        mask = mask & inside.reshape(batch, *[-1 if each == axis else 1 for each in range(len(size))])
+    return mask
 
 
 def class_masks(label: Tensor, classes: int, generator: torch.Generator) -> Tensor:
