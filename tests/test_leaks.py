@@ -38,6 +38,8 @@ for framework in FRAMEWORKS:
     fields = {"framework": framework, "queue": 64, "neighbours": 5}
     EVERY[f"pixel_contrast-{framework}"] = {"method": "pixel_contrast", "fields": fields}
 EVERY["cvrl-batch_feature"] = {"method": "cvrl", "fields": {"variant": "batch_feature", "queue": 64}}
+# It compares the scales of a decoder, of which a net with two levels has one.
+EVERY["urpc"]["settings"] = {"net": {"filters": 2, "levels": 3, "strides": [[2, 2], [2, 2]]}}
 
 AUDITED = """
 import json, os, sys
@@ -133,7 +135,8 @@ def trained(poisoned: dict[str, Path], lists: Split, tmp_path_factory: pytest.Te
 
     def train(kind: str, **words) -> Path:
         output = tmp_path_factory.mktemp("run") / kind
-        train_toy(poisoned[kind], output, cache=caches / kind, split=lists, settings=FOREGROUND | SLICES, **words)
+        settings = FOREGROUND | SLICES | words.pop("settings", {})
+        train_toy(poisoned[kind], output, cache=caches / kind, split=lists, settings=settings, **words)
         return output
 
     return train

@@ -21,6 +21,8 @@ TINY = {
     "net": {"filters": 2, "levels": 2, "strides": [[2, 2, 2]]},
     "method": {"geometry": "elastic", "intensity": "strong"},
 }
+THREE_LEVELS = {"levels": 3, "strides": [[2, 2, 2], [2, 2, 2]]}
+"""For a net whose decoder has more than one scale."""
 
 
 def train_toy(data: Path, output: Path, *, cache: Path, method: str = "mean_teacher", **others: Any) -> Any:

@@ -18,7 +18,7 @@ from crops import all_stages
 
 from semivox.methods import list_methods
 from semivox.runs.folder import open_run
-from toy_training import TINY
+from toy_training import THREE_LEVELS, TINY
 from toy_training import train_toy as train_on_toys
 from toys import write_toy_dataset
 
@@ -33,6 +33,8 @@ UNDROPPED = ("cvrl",)
 what is left, which CVRL then compares: between one thread and two its losses differ by .001 with dropout, by .000003
 without.
 """
+SCALES = ("urpc",)
+"""Those that compare the scales of a decoder, of which the toy net, with two levels, has one."""
 PAPER = ("mean_teacher", "simcvd")
 """Those whose teacher sees other crops than in the paper; golden/paper has the curves of the published views."""
 
@@ -44,6 +46,8 @@ def curve(method: str, output: Path, train_toy: Callable[..., Any], **further: A
     settings = {"stages": stages, "checkpoint_every": 10}
     if method in UNDROPPED:
         settings["net"] = {**TINY["net"], "dropout": 0.0}
+    if method in SCALES:
+        settings["net"] = {**TINY["net"], **THREE_LEVELS}
     train_toy(output, method=method, settings=settings, fields=fields)
     return [row["losses"] for row in open_run(output).log_rows()]
 

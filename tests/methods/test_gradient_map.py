@@ -74,6 +74,7 @@ MAP = {
     ("secl", "train"): {"supervised": WHOLE, "contrast": {"student.encoder", "head"}},
     ("unimatch", "train"): {"supervised": WHOLE, "strong": WHOLE, "features": WHOLE},
     ("ua_mt", "train"): {"supervised": WHOLE, "consistency": WHOLE},
+    ("urpc", "train"): {"supervised": WHOLE, "scales": WHOLE, "consistency": WHOLE},
     ("simcvd", "train"): {
         "supervised": WHOLE,
         "sdm": WHOLE | {"head_sdm"},

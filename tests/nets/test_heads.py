@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from semivox.errors import ConfigError
-from semivox.nets.heads import InstanceNorm, conv_head, make_conv, make_norm, make_upconv, mlp, projection
+from semivox.nets.heads import InstanceNorm, conv_head, deep_heads, make_conv, make_norm, make_upconv, mlp, projection
 
 
 @pytest.mark.parametrize(("dims", "kernel"), [(2, 3), (3, 3), (3, (3, 3, 1)), (2, 1)])
@@ -82,3 +82,10 @@ def test_impossible_parts_are_refused():
         make_norm(2, "batsh", 4)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="at least two sizes"):
         mlp(3)
+
+
+def test_deep_heads_drop_less_the_finer_they_are():
+    heads = deep_heads(3, (16, 8, 4, 2, 2), 3, 0.5)
+    assert [round(dropout.p, 6) for dropout, _ in heads] == [0.5, 0.3, 0.2, 0.1, 0.1]
+    assert heads[1](torch.randn(2, 8, 4, 4, 2)).shape == (2, 3, 4, 4, 2)
+    assert len(deep_heads(2, (), 3, 0.5)) == 0

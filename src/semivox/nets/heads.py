@@ -18,6 +18,7 @@ Way = Literal["transposed", "linear", "nearest"]
 """How a decoder enlarges features: by a transposed convolution, or by interpolation and a convolution."""
 
 MAX_GROUPS = 16
+DEEP_DROPOUT = (1.0, 0.6, 0.4, 0.2)
 
 
 def make_conv(
@@ -82,6 +83,19 @@ def make_norm(dims: int, norm: Norm, channels: int) -> nn.Module:
 def conv_head(dims: int, channels_in: int, channels_out: int) -> nn.Conv2d | nn.Conv3d:
     """Return the linear head (B, channels_in, *spatial) -> (B, channels_out, *spatial) that looks at single voxels."""
     return make_conv(dims, channels_in, channels_out, kernel=1)
+
+
+def deep_heads(dims: int, widths: Sequence[int], classes: int, dropout: float) -> nn.ModuleList:
+    """Return a linear head for each of a decoder's coarser features, from coarse to fine, after dropout of channels.
+
+    It drops all of `dropout` at the coarsest, then .6, .4 and .2 of it: .5 .3 .2 .1 of the usual .5, as in URPC (Luo et
+    al., MICCAI 2021, arXiv:2012.07042).
+    """
+    parts = [DEEP_DROPOUT[min(depth, len(DEEP_DROPOUT) - 1)] for depth in range(len(widths))]
+    return nn.ModuleList(
+        nn.Sequential(make_dropout(dims, dropout * part), conv_head(dims, width, classes))
+        for width, part in zip(widths, parts, strict=True)
+    )
 
 
 def projection(dims: int, channels_in: int, hidden: int, channels_out: int, norm: Norm) -> nn.Sequential:

@@ -23,7 +23,8 @@ class Decoded(NamedTuple):
         logits: (B, K, *spatial) at the size of the image.
         features: the decoder's features, coarse to fine; the last one has full resolution and is what the logits are
             a convolution of, after dropout. `Net.decoded_widths` and `Net.decoded_strides` are theirs.
-        deep: logits of the features before the last one at their own size, coarse to fine; empty unless ``deep``.
+        deep: logits of the features before the last one at their own size, coarse to fine, after dropout of their own;
+            empty unless ``deep``.
     """
 
     logits: Tensor

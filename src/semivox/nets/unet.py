@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from semivox.nets.heads import Way, conv_head, make_conv, make_norm, make_upconv
+from semivox.nets.heads import Way, deep_heads, make_conv, make_norm, make_upconv
 from semivox.nets.net import Decoded, Features, Layout, Net
 
 DROPOUT = (0.1, 0.2, 0.4, 0.6, 1.0)
@@ -64,9 +64,7 @@ class Decoder(nn.Module):
             for (coarse, fine), stride in zip(pairwise(widths), layout.strides[::-1], strict=True)
         )
         self.blocks = nn.ModuleList(_block(layout, 2 * width, width, dropout=0.0) for width in widths[1:])
-        self.deep = nn.ModuleList(
-            conv_head(layout.dims, width, layout.classes) for width in widths[1:-1] if layout.deep
-        )
+        self.deep = deep_heads(layout.dims, widths[1:-1] if layout.deep else (), layout.classes, layout.dropout)
         self.out = make_conv(layout.dims, widths[-1], layout.classes)
 
     def forward(self, features: Features) -> Decoded:

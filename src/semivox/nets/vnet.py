@@ -6,7 +6,16 @@ is a rebuild: 9.45 million weights at 16 filters. It differs from Milletari's in
 
 from torch import Tensor, nn
 
-from semivox.nets.heads import Way, conv_head, make_conv, make_dropout, make_enlarging, make_norm, make_upconv
+from semivox.nets.heads import (
+    Way,
+    conv_head,
+    deep_heads,
+    make_conv,
+    make_dropout,
+    make_enlarging,
+    make_norm,
+    make_upconv,
+)
 from semivox.nets.net import Decoded, Features, Layout, Net
 
 
@@ -52,9 +61,8 @@ class Decoder(nn.Module):
         levels = range(len(layout.widths) - 2, -1, -1)
         self.ups = nn.ModuleList(_up(layout, level, way) for level in levels)
         self.stages = nn.ModuleList(_stage(layout, level, layout.widths[level]) for level in levels)
-        self.deep = nn.ModuleList(
-            conv_head(layout.dims, layout.widths[level], layout.classes) for level in levels[:-1] if layout.deep
-        )
+        coarser = [layout.widths[level] for level in levels[:-1] if layout.deep]
+        self.deep = deep_heads(layout.dims, coarser, layout.classes, layout.dropout)
         self.dropout = make_dropout(layout.dims, layout.dropout)
         self.out = conv_head(layout.dims, layout.widths[0], layout.classes)
 
