@@ -7,49 +7,21 @@ there for scans that lie apart from the others, before a model is trusted with t
 """
 
 import argparse
-import math
-from collections.abc import Iterator
-from itertools import product
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from semivox import Predictor
 from semivox.data.dataset import list_scans
 from semivox.data.volume import read_image
+from semivox.selection.embedding import embed
 
 
-def embed(run: Path, scans: list[Path]) -> dict[str, np.ndarray]:
+def vectors_of(run: Path, scans: list[Path]) -> dict[str, np.ndarray]:
     """Return the vector (D,) float32 of each scan by name; D is the width of the net's bottleneck."""
     predictor = Predictor(run)
     found = list_scans(scans, predictor.recipe.channels)
-    return {name: scan_vector(predictor, predictor.prepared(read_image(files))) for name, files in found.items()}
-
-
-@torch.inference_mode()
-def scan_vector(predictor: Predictor, image: Tensor) -> np.ndarray:
-    """Return the mean bottleneck vector (D,) of a prepared scan (C, X, Y, Z), or (C, slices, A, B) of a 2D run."""
-    net, device = predictor.method.student, predictor.fabric.device
-    vectors = []
-    for crop in crops(image, predictor.run.config.patch):
-        features = net.encode(crop.to(device))  # by name, from "level1" at full resolution to "bottleneck"
-        vectors.append(features["bottleneck"].flatten(2).mean(2))  # (1, D)
-    return torch.cat(vectors).mean(0).cpu().numpy()
-
-
-def crops(image: Tensor, patch: tuple[int, ...]) -> Iterator[Tensor]:
-    """Yield crops (1, C, *patch) side by side, as few as cover the scan; a smaller scan is padded, as in training."""
-    window = (1,) * (3 - len(patch)) + tuple(patch)
-    margins = [max(0, side - size) for side, size in zip(window, image.shape[1:], strict=True)]
-    image = F.pad(image, [part for margin in reversed(margins) for part in (margin // 2, margin - margin // 2)])
-    sizes = zip(image.shape[1:], window, strict=True)
-    starts = [np.linspace(0, size - side, math.ceil(size / side)).round().astype(int) for size, side in sizes]
-    for corner in product(*starts):
-        box = tuple(slice(start, start + side) for start, side in zip(corner, window, strict=True))
-        yield image[(slice(None), *box)].reshape(1, len(image), *patch)
+    return {name: embed(predictor, read_image(files), case=name) for name, files in found.items()}
 
 
 def principal_axes(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -82,7 +54,7 @@ def main() -> None:
     parser.add_argument("scans", type=Path, nargs="+", help="files or folders of scans, three scans or more")
     parser.add_argument("-o", "--output", type=Path, default=Path("embedding"))
     given = parser.parse_args()
-    vectors = embed(given.run, given.scans)
+    vectors = vectors_of(given.run, given.scans)
     if len(vectors) < 3:
         raise SystemExit(f"found {len(vectors)} scans: a map needs three or more")
     write_map(vectors, given.output)

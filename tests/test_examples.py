@@ -143,18 +143,6 @@ def test_embedding_writes_a_vector_per_scan_and_a_map(data, trained, tmp_path):
     assert (tmp_path / "embedding/map.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize(("shape", "patch", "count"), [
-    ((10, 16, 9), (8, 8, 12), 4),  # two by two by one, the last axis padded
-    ((3, 10, 16), (8, 8), 12),  # three slices of two by two
-])  # fmt: skip
-def test_the_crops_of_an_embedding_cover_the_scan(shape, patch, count):
-    voxels = torch.arange(1, 1 + np.prod(shape)).view(1, *shape)
-    found = list(functions_of("embedding")["crops"](voxels, patch))
-    assert {tuple(crop.shape) for crop in found} == {(1, 1, *patch)}
-    assert len(found) == count
-    assert set(torch.cat(found).flatten().tolist()) - {0} == set(voxels.flatten().tolist())
-
-
 def test_principal_axes_keep_distances_of_points_in_a_plane():
     principal_axes = functions_of("embedding")["principal_axes"]
     corners = np.array([[0, 0, 5], [4, 0, 5], [4, 1, 5], [0, 1, 5]], float)

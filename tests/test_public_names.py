@@ -1,6 +1,7 @@
 """The public names in Python: paths may be strings everywhere, and one path may stand where several may."""
 
 import inspect
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,8 @@ def test_every_function_that_takes_a_path_takes_a_string(place, tmp_path, monkey
         "estimate_quality": lambda: semivox.estimate_quality(
             run, f"{out}/masks", output=f"{out}/quality.csv", device="cpu"
         ),
+        "next_scans": lambda: semivox.next_scans(run, data, output=f"{out}/list.csv", count=1, device="cpu"),
+        "add_labels": lambda: semivox.add_labels(begun_labelling(data, f"{out}/own"), f"{out}/own-corrected"),
         "prepare": lambda: semivox.prepare(data, **asked, config=f"{place}/small.toml", method="supervised"),
         "read_dataset": lambda: semivox.read_dataset(data, unlabelled=more).added,
         "read_image": lambda: semivox.read_image(f"{data}/imagesTr/case_00_0000.nii.gz").channels == 1,
@@ -88,6 +91,15 @@ def begun_demo(folder: str) -> bool:
     with pytest.raises(ConfigError, match="device = 'abacus'"):  # the trainings take minutes
         semivox.demo(folder, device="abacus")
     return (Path(folder) / "split.json").exists()
+
+
+def begun_labelling(data: str, folder: str) -> str:
+    shutil.copytree(data, folder)
+    unlabelled = next(case.name for case in semivox.read_dataset(folder).cases.values() if case.label is None)
+    first = sorted((Path(folder) / "labelsTr").iterdir())[0]
+    Path(f"{folder}-corrected").mkdir()
+    shutil.copy(first, Path(f"{folder}-corrected") / f"{unlabelled}.nii.gz")
+    return folder
 
 
 def begun_run(data: str, folder: str, cache: str) -> bool:

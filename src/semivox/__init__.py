@@ -7,6 +7,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Predictor": "prediction.predictor",
+    "add_labels": "selection.corrected",
     "bench": "benchmarking.bench",
     "check_dataset": "data.checking",
     "cross_validate": "benchmarking.cross_validation",
@@ -18,6 +19,7 @@ _HOMES = {
     "list_methods": "methods",
     "make_plan": "planning.plan",
     "make_split": "data.splitting",
+    "next_scans": "selection.worklist",
     "plan_dataset": "planning.plan",
     "predict": "prediction.files",
     "prepare": "training.start",

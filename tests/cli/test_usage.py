@@ -12,7 +12,7 @@ from semivox import __version__
 from semivox.cli.verbs import EXAMPLES, app
 
 HEAVY = ("torch", "monai", "scipy", "matplotlib", "SimpleITK", "nibabel", "lightning_fabric")
-VERBS = [verb.__name__ for verb in EXAMPLES]
+VERBS = [command.name for command in app.registered_commands]
 
 
 def test_the_version_is_told(semivox):

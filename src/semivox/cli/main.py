@@ -48,7 +48,7 @@ def _with_nearest(error: typer.TyperException) -> str:
     text = " ".join(error.format_message().split())
     if text.startswith("No such command"):
         wrong: Any = text.split("'")[1]
-        known = [command.callback.__name__ for command in app.registered_commands if command.callback]
+        known = [command.name for command in app.registered_commands if command.name]
         return f"there is no verb '{wrong}': {nearest(wrong, known)}"
     return text
 

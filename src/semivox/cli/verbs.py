@@ -10,6 +10,7 @@ from semivox.cli.curve_verb import curve
 from semivox.cli.data_verbs import check, plan, prepare, split
 from semivox.cli.run_verbs import bench, demo, predict, run, train
 from semivox.cli.score_verbs import evaluate, methods, quality, report
+from semivox.cli.selection_verbs import add_labels, next_scans
 from semivox.cli.usage import Verb
 
 app = typer.Typer(
@@ -36,12 +37,16 @@ EXAMPLES: dict[Callable[..., Any], str] = {
     evaluate: "semivox evaluate masks DATA --cases split.json -o scores.csv",
     report: "semivox report scores.csv -o report.html",
     quality: "semivox quality run_supervised masks -o quality.csv",
+    next_scans: "semivox next run DATA --count 5 -o worklist.csv",
+    add_labels: "semivox add-labels DATA corrected --split split.json",
     bench: "semivox bench benchmarks/la2018-small.toml",
     curve: "semivox curve DATA --labelled 2,4,8,16 --held-out 20 -o curve",
     methods: "semivox methods simcvd",
 }
+NAMES: dict[Callable[..., Any], str] = {next_scans: "next", add_labels: "add-labels"}
+"""Verbs that are not called as their function."""
 for verb, example in EXAMPLES.items():
-    app.command(cls=Verb, epilog=f"Example: {example}")(verb)
+    app.command(NAMES.get(verb, verb.__name__), cls=Verb, epilog=f"Example: {example}")(verb)
 
 
 def _tell_version(wanted: bool) -> None:
