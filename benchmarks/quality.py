@@ -67,8 +67,9 @@ def main() -> None:
         "spearman": lambda index: float(spearmanr(estimate[index], dice[index])[0]),
         "area_worst_quarter": lambda index: area(estimate[index], dice[index]),
         "estimated_minus_true": lambda index: float((estimate - dice)[index].mean()),
-        "coverage": lambda index: float(kept[index].mean()),
     }
+    if not np.isnan(kept).any():
+        figures["coverage"] = lambda index: float(kept[index].mean())
     rows = []
     if words.output.exists():
         with words.output.open() as file:

@@ -48,6 +48,9 @@ TABLES = {
     "but Wilcoxon's p is not below .05, so the headline shows no difference:",
     "steps.csv": "The time of a step, methods interleaved in one run (`python benchmarks/speed/steps.py -o "
     "benchmarks/results/steps.csv`); `supervised` takes 4 labelled crops, the others 2 and 2:",
+    "quality.csv": "Quality without labels: estimates of `semivox quality` with `supervised` as second opinion, held "
+    "against the labels afterwards, one seed each (`benchmarks/quality.py` has the commands). The left atrium by "
+    "la2018-hour, the hippocampus by `semivox run --budget 20m` with 4 labels; scans whose labels no run saw:",
     "../../src/semivox/planning/steps-2d.csv": "Every method on slices: the mean of its stages, each by its share of "
     "the steps, and how far three steps of its last stage raise the resident peak (the command stands in "
     "`benchmarks/speed/steps.py`):",
