@@ -12,7 +12,7 @@ import numpy as np
 from semivox.data.pictures import drawn_as_scan, is_picture
 from semivox.data.volume import read_image, read_label
 from semivox.files import write_atomic
-from semivox.reporting.slices import draw_slice
+from semivox.reporting.slices import draw_slice, outline_colours
 from semivox.scoring.pairing import list_masks
 
 HOW = (
@@ -48,16 +48,17 @@ def write_page(
     for row in rows:
         by_case.setdefault(row["case"], []).append(row)
     found = list_masks(masks)
-    figures = "\n".join(_figure(case, own, scans[case], found[case]) for case, own in by_case.items())
+    names = {int(row["label"]): str(row["name"]) for row in rows}
+    figures = "\n".join(_figure(case, own, scans[case], found[case], names) for case, own in by_case.items())
     style = (files("semivox.reporting") / "templates" / "style.css").read_text()
     text = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(title)}: masks</title><style>{style}</style></head><body>
 <header><h1>semivox run</h1>
-<p class="headline">{len(by_case)} masks of {escape(title)}, the likely worst first</p>
+<p class="headline">{len(by_case)} masks, the likely worst first</p>
 <p class="quiet">{escape(summary)}</p><p>{escape(HOW)}</p>
 <p><a href="quality.csv">quality.csv</a> has every figure, <a href="masks/">masks</a> the files.</p></header>
-<main><section class="slices">
+<main>{_legend(names)}<section class="slices">
 {figures}
 </section></main></body></html>
 """
@@ -65,10 +66,21 @@ def write_page(
     return output
 
 
-def _figure(case: str, rows: Sequence[Mapping[str, Any]], scan: Sequence[Path], mask: Path) -> str:
+def _legend(names: Mapping[int, str]) -> str:
+    """Return what each colour is; a class alone needs none."""
+    keys = [
+        f'<span><i class="key" style="border-color:{colour}"></i>{escape(names[value])}</span>'
+        for value, (_, colour) in outline_colours(names).items()
+    ]
+    return f'<p class="legend">{"".join(keys)}</p>' if len(keys) > 1 else ""
+
+
+def _figure(
+    case: str, rows: Sequence[Mapping[str, Any]], scan: Sequence[Path], mask: Path, names: Mapping[int, str]
+) -> str:
     image, label = read_image(list(scan)), read_label(mask)
     arrays = [drawn_as_scan(v.array) if is_picture(mask) else v.array for v in (image, label)]
-    png = draw_slice(arrays[0], np.zeros_like(arrays[1]), arrays[1], label.spacing)
+    png = draw_slice(arrays[0], np.zeros_like(arrays[1]), arrays[1], label.spacing, labels=names)
     scores = ", ".join(f"{escape(str(row['name']))} {_score(row)}" for row in rows)
     words = list(dict.fromkeys(word for row in rows for word in str(row["flags"]).split("; ") if word))
     flags = f'<br><span class="bad">{escape("; ".join(words))}</span>' if words else ""
