@@ -23,7 +23,7 @@ from toy_training import train_toy as train_on_toys
 from toys import write_toy_dataset
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-DRAWING = ("arco", "dtc", "mona", "pixel_contrast", "secl")
+DRAWING = ("action", "arco", "dtc", "mona", "pixel_contrast", "secl")
 """They draw pixels, or keep the surest, by the classes that a net finds: where two are equally likely the last bit
 decides, and with it who is taken. Between one thread and two their losses differ by up to .0014 of themselves, those of
 the others by .000001. DTC's mask is the sign of a distance, as good as: .0033.

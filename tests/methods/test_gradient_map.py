@@ -20,6 +20,8 @@ FINETUNE = {
     "neighbours": WHOLE | {"anatomy"},
 }
 MAP = {
+    ("action", "pretrain"): PRETRAIN,
+    ("action", "finetune"): {term: parts for term, parts in FINETUNE.items() if term != "neighbours"},
     ("arco", "pretrain"): PRETRAIN,
     ("arco", "finetune"): FINETUNE,
     ("mona", "pretrain"): PRETRAIN,

@@ -1,8 +1,8 @@
-"""What MONA and ARCO share: both stages' words, their networks, heads and memory, and most of their fields.
+"""What MONA, ARCO and ACTION share: both stages' words, their networks, heads and memory, and most of their fields.
 
 You et al., arXiv:2209.13476 and NeurIPS 2023, arXiv:2302.01735. In the paper and in the released code ARCO is MONA with
-another sampler, without the equivariance and without MONA's strong photometric views: each of them says in its own file
-what its second stage is made of.
+another sampler, without the equivariance and without MONA's strong photometric views; ACTION, arXiv:2206.02307, is what
+both grew from. Each of them says in its own file what its second stage is made of.
 """
 
 from collections.abc import Iterable
@@ -74,7 +74,7 @@ class AnatomicalMethod(Method):
             draws = Draws(
                 config.sampler, config.anchors, config.keys, config.negative_source, config.negatives, config.tau
             )
-            own_images = config.neighbours_head == "own"
+            own_images = config.neighbours > 0 and config.neighbours_head == "own"
             head = PixelHead(self.student, config.width or (128 if flat else 64), own_images=own_images)
             self.anatomy = Anatomy(head, make_net.classes, draws, bank=config.bank, memory=config.memory)
 
@@ -129,7 +129,7 @@ class AnatomicalMethod(Method):
         return Terms({"supervised": 2 * dice_ce(part.student.logits, view.label_l, view.valid_l)}), part
 
     def _contrast(self, terms: Terms, parts: list[Part], progress: Progress) -> None:
-        """Add the contrast of pixels and the nearness of neighbours, and show what has collapsed."""
+        """Add the contrast of pixels and the nearness of neighbours, if there are any; show what has collapsed."""
         config = self.config
         contrast, near = self.anatomy.losses(
             parts,
@@ -139,7 +139,8 @@ class AnatomicalMethod(Method):
             neighbours=config.neighbours,
         )
         terms.losses["contrast"] = config.weight_contrast * contrast.loss
-        terms.losses["neighbours"] = config.weight_neighbours * near
+        if near is not None:
+            terms.losses["neighbours"] = config.weight_neighbours * near
         if progress.logged:
             for k, fill in enumerate(self.anatomy.banks.fill):
                 found = contrast.queries[k] if contrast.valid[k] else contrast.queries[k, :0]

@@ -1,4 +1,4 @@
-"""The fields that MONA and ARCO share: as their papers print, and as their released code does where they are silent.
+"""The fields of MONA, ARCO and ACTION: as their papers print, and as their released code does where they are silent.
 
 Where the released behaviour keeps a term from working, the default is the mended one, and "released" brings it back.
 """
@@ -12,7 +12,7 @@ from semivox.ops.sampling import Scheme
 
 
 class AnatomicalConfig(MethodConfig):
-    """The fields of both; the defaults are the papers', and the released code's where they are silent."""
+    """The fields of all three; the defaults are the papers', and the released code's where they are silent."""
 
     sampler: Scheme
     """how anchors, keys and negatives are drawn: independently, by strata, or by strata in mirrored pairs."""
@@ -33,8 +33,8 @@ class AnatomicalConfig(MethodConfig):
     """pixels of every class that are remembered."""
     memory: int = Field(36, ge=1)
     """images that are remembered."""
-    neighbours: int = Field(5, ge=1)
-    """remembered images that each image moves to."""
+    neighbours: int = Field(5, ge=0)
+    """remembered images that each image moves to; with 0 there is no such loss."""
     tau: float = Field(0.5, gt=0)
     """temperature of the contrast."""
     width: int | None = Field(None, ge=1)

@@ -1,4 +1,4 @@
-"""Embeddings that learn beside a net, their teachers, and what is remembered of earlier steps (MONA and ARCO)."""
+"""Embeddings that learn beside a net, their teachers, and what is remembered of earlier steps (MONA, ARCO, ACTION)."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -153,7 +153,7 @@ class Anatomy(nn.Module):
             self.banks.written += 1  # the row of zeros that the released banks start from
         self.side = (SIDE[head.dims],) * head.dims
         self.images = Queue(memory, head.width * SIDE[head.dims] ** head.dims)
-        self._newest: tuple[Keys, Tensor, Tensor] | None = None
+        self._newest: tuple[Keys, tuple[Tensor, Tensor] | None] | None = None
 
     def losses(
         self,
@@ -163,15 +163,15 @@ class Anatomy(nn.Module):
         grid: Sequence[int],
         mirror: Literal["rank", "space"],
         neighbours: int,
-    ) -> tuple[Contrast, Tensor]:
-        """Return L_contrast and L_nn, and keep what `after_step` remembers.
+    ) -> tuple[Contrast, Tensor | None]:
+        """Return L_contrast and L_nn, if there are neighbours, and keep what `after_step` remembers.
 
         Args:
             parts: all images of the step.
             generator: decides which pixels are drawn.
             grid: cells of the sampling grid along each axis.
             mirror: what pairs of "sag" are opposite in, the list of their stratum or the cell.
-            neighbours: images that each image moves to.
+            neighbours: images that each image moves to; 0 for none.
         """
         h_s = torch.cat([self.student(part.student.features) for part in parts])
         with torch.no_grad():
@@ -185,7 +185,18 @@ class Anatomy(nn.Module):
         contrast = anatomical_contrast(
             pixels, self.banks, self.draws, generator, embed_s=self._embed_s, embed_t=self._embed_t
         )
+        if not neighbours:
+            self._newest = contrast.keys, None
+            return contrast, None
         valid = strided(torch.cat([part.valid for part in parts]), self.student.strides)
+        near, z_t, held = self._nearness(h_s, h_t, valid, neighbours)
+        self._newest = contrast.keys, (z_t, held)
+        return contrast, near
+
+    def _nearness(
+        self, h_s: Tensor, h_t: Tensor, valid: Tensor, neighbours: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return L_nn, the teacher's embeddings of images, and which images hold something valid."""
         # Zero where nothing is valid, lest images be alike by the embedding of nothing.
         there = coarse_mask(valid, torch.Size(self.side)).unsqueeze(-1)
         z_s, z_t = (
@@ -194,8 +205,7 @@ class Anatomy(nn.Module):
         )
         held = valid.flatten(1).any(1)
         near = nearest_neighbours(z_s, z_t, self.images.rows, self.images.filled, held, neighbours=neighbours)
-        self._newest = contrast.keys, z_t, held
-        return contrast, near
+        return near, z_t, held
 
     def _embed_s(self, pixels: Tensor) -> Tensor:
         return self.student.embed(pixels, predict=True)
@@ -208,7 +218,8 @@ class Anatomy(nn.Module):
         """Move the teacher and remember the step's pixels and images."""
         ema_update(self.teacher, self.student, decay)
         if self._newest is not None:
-            keys, z, held = self._newest
+            keys, images = self._newest
             keys.push(self.banks)
-            self.images.push(gathered(z), gathered(held))
+            if images is not None:
+                self.images.push(*(gathered(x) for x in images))
         self._newest = None
