@@ -64,15 +64,23 @@ def toy_batch(
         group_l=torch.arange(labelled) % 2,
         case_l=torch.arange(labelled),
         corner_l=torch.zeros(labelled, dims, dtype=torch.int64),
-        span_l=torch.tensor([0.0, 1.0]).expand(labelled, 3, 2),
+        span_l=_spans(labelled, dims),
         image_u=image_u,
         valid_u=valid_u,
         case_u=torch.arange(unlabelled) if unlabelled else None,
         corner_u=torch.zeros(unlabelled, dims, dtype=torch.int64) if unlabelled else None,
-        span_u=torch.tensor([0.0, 1.0]).expand(unlabelled, 3, 2) if unlabelled else None,
+        span_u=_spans(unlabelled, dims) if unlabelled else None,
         spacing=(1.0, 1.0, 2.0)[:dims],
         slice_axis=2,
     )
+
+
+def _spans(batch: int, dims: int) -> Tensor:
+    """Return (B, 3, 2): volumes are whole scans, slices lie one above the other from the first to the last."""
+    spans = torch.tensor([0.0, 1.0]).repeat(batch, 3, 1)
+    if dims == 2:
+        spans[:, 0] = torch.arange(batch)[:, None] / batch + torch.tensor([0.0, 1.0]) / batch
+    return spans
 
 
 def distances(label: Tensor, classes: int) -> Tensor:
