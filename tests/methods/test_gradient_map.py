@@ -80,6 +80,11 @@ MAP = {
     ("unimatch", "train"): {"supervised": WHOLE, "strong": WHOLE, "features": WHOLE},
     ("ua_mt", "train"): {"supervised": WHOLE, "consistency": WHOLE},
     ("urpc", "train"): {"supervised": WHOLE, "scales": WHOLE, "consistency": WHOLE},
+    ("ss_net", "train"): {
+        "supervised": WHOLE,
+        "smoothness": WHOLE,
+        "separation": WHOLE | {"projector", "predictor", "scores", "scores_prototypes"},
+    },
     ("simcvd", "train"): {
         "supervised": WHOLE,
         "sdm": WHOLE | {"head_sdm"},

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from semivox.ops.adversarial import critic_loss, fast_gradient, one_hot
+from semivox.ops.adversarial import critic_loss, fast_gradient, one_hot, virtual_attack
 
 
 def answers(*logits: float) -> torch.Tensor:
@@ -78,3 +78,28 @@ def test_every_valid_voxel_moves_a_step_to_where_the_loss_is_larger_and_the_grap
     assert image.grad is None
     loss.backward()
     assert weights.grad.tolist() == [1, 2, 3, 4]
+
+
+def attack(image, away, valid=None, **options):
+    valid = everywhere(image) if valid is None else valid
+    options = {"xi": 0.5, "size": 0.1} | options
+    return virtual_attack(image, away, valid, torch.Generator().manual_seed(0), **options)
+
+
+def test_an_attack_goes_where_the_prediction_moves_by_hand():
+    found = attack(torch.zeros(1, 1, 4), lambda x: x[..., 0].square().sum())
+    assert found.abs().flatten().tolist() == pytest.approx([0.2, 0, 0, 0])
+    assert not found.requires_grad
+
+
+def test_an_attack_has_its_size_in_every_image_and_spares_what_is_not_valid():
+    valid = torch.ones(3, 8, 8, dtype=torch.bool)
+    valid[1, :4], valid[2] = False, False
+    image = torch.randn(3, 2, 8, 8)
+    seen = []
+    found = attack(image, lambda x: (seen.append(x), x.square().sum())[1] * 1e-9, valid)
+    for change, size in ((seen[0].detach() - image, 0.5), (found, 0.1)):
+        assert change[0].square().mean().sqrt().item() == pytest.approx(size, rel=1e-4)
+        assert change[1, :, 4:].square().mean().sqrt().item() == pytest.approx(size, rel=1e-4)
+        assert (change[1, :, :4] == 0).all()
+        assert (change[2] == 0).all()

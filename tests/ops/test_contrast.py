@@ -15,6 +15,7 @@ from semivox.ops.contrast import (
     mean_variance,
     members,
     pairwise_distillation,
+    prototype_distance,
     standardised,
 )
 
@@ -296,3 +297,16 @@ def test_standardised_rows_that_are_nearly_alike_are_told_apart():
     alike, apart = (F.normalize(z, dim=1) for z in (x, standardised(x, valid)))
     assert (alike @ alike.T).min() > 0.999
     assert (apart @ apart.T).min() < 0
+
+
+def test_the_weighted_distance_to_a_prototype_by_hand():
+    f, m = torch.tensor([[1.0, 0], [0, 2], [5, 5]]), torch.tensor([[3.0, 0], [0, 1]])
+    own, one, both = torch.tensor([True, True, False]), torch.tensor([True, False]), torch.tensor([True, True])
+    ones = torch.ones
+    assert prototype_distance(f, ones(3), own, m, ones(2), one).item() == pytest.approx(0.5)
+    assert prototype_distance(f, torch.tensor([3.0, 1, 9]), own, m, ones(2), one).item() == pytest.approx(0.25)
+    weighed = prototype_distance(f, torch.tensor([3.0, 1, 9]), own, m, torch.tensor([1.0, 3]), both)
+    assert weighed.item() == pytest.approx((3 * 3 + 1 * 1) / 16)  # u 3/4 1/4, v 1/4 3/4: the unlike pairs
+    for nothing in (prototype_distance(f, ones(3), own & False, m, ones(2), one),
+                    prototype_distance(f, ones(3), own, m, ones(2), one & False)):  # fmt: skip
+        assert nothing == 0

@@ -5,7 +5,15 @@ import math
 import pytest
 import torch
 
-from semivox.ops.dice import dice_ce, masked_cross_entropy, masked_js, masked_kl, masked_mse, soft_dice_loss
+from semivox.ops.dice import (
+    dice_ce,
+    masked_cross_entropy,
+    masked_js,
+    masked_kl,
+    masked_mse,
+    soft_dice_between,
+    soft_dice_loss,
+)
 
 
 def softmax_pair(*foreground: float) -> torch.Tensor:
@@ -132,3 +140,17 @@ def test_gradients_agree_with_finite_differences():
     label, valid = torch.randint(3, (2, 4), generator=generator), torch.rand(2, 4, generator=generator) > 0.3
     assert torch.autograd.gradcheck(lambda x: soft_dice_loss(x, label, valid), p)
     assert torch.autograd.gradcheck(lambda x: masked_cross_entropy(x, label, valid), p)
+
+
+def test_two_maps_by_hand_and_one_map_and_itself():
+    p, q = (torch.tensor([[[1 - x], [x]]]) for x in (0.8, 0.4))
+    assert soft_dice_between(p, q, smooth=0.0).item() == pytest.approx(0.2)
+    assert soft_dice_between(p, p).item() == pytest.approx(0, abs=1e-6)
+    assert soft_dice_between(p, q, torch.tensor([[False]])) == 0
+
+
+def test_a_map_and_a_label_are_as_far_apart_as_the_supervised_loss_says():
+    p, label = torch.randn(2, 3, 4, 4).softmax(1), torch.randint(3, (2, 4, 4))
+    valid = torch.rand(2, 4, 4) > 0.3
+    sure = torch.nn.functional.one_hot(label, 3).movedim(-1, 1).float()
+    torch.testing.assert_close(soft_dice_between(p, sure, valid), soft_dice_loss(p, label, valid))

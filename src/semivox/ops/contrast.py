@@ -229,6 +229,31 @@ def nearest_neighbours(
     return (distance * valid).sum() / valid.sum().clamp(min=1) * enough
 
 
+def prototype_distance(
+    f: Tensor, weight_f: Tensor, own: Tensor, m: Tensor, weight_m: Tensor, there: Tensor
+) -> Tensor:
+    """Return the weighted mean of 1 - cos between the vectors of a class and its prototypes; exactly 0 without either.
+
+    ``mean_ij u_i v_j (1 - cos(f_i, m_j))``, u and v the weights over their means. By hand: two vectors at cosines 1 and
+    0 to the one prototype give 1/2, with weights 3 and 1 give 1/4.
+
+    Args:
+        f: (N, D) vectors.
+        weight_f: (N,) positive.
+        own: (N,) bool; vectors of the class.
+        m: (M, D) prototypes.
+        weight_m: (M,) positive.
+        there: (M,) bool; prototypes that count.
+    """
+    shares = []
+    for weight, counts in ((weight_f, own), (weight_m, there)):
+        held = full_precision(weight).where(counts, 0)
+        shares.append(held / held.sum().clamp(min=1e-12))
+    u, v = shares
+    centre = v @ unit(m)  # a mean of cosines is the cosine to the mean: no (N, M) matrix
+    return (u * (v.sum() - unit(f) @ centre)).sum()
+
+
 @torch.no_grad()
 def mean_variance(z: Tensor) -> Tensor:
     """Return the variance of the rows of `z` (N, D), averaged over D; 0 = collapsed, NaN without rows."""

@@ -20,15 +20,31 @@ def soft_dice_loss(p: Tensor, label: Tensor, valid: Tensor | None = None, *, smo
         valid: (B, *spatial) bool; voxels that count, by default all.
         smooth: keeps the loss at 0 where a class is neither there nor predicted.
     """
-    classes, spatial = p.shape[1], tuple(range(2, p.ndim))
-    y = torch.stack([label == k for k in range(1, classes)], dim=1).to(p.dtype)  # (B, K - 1, *spatial)
-    p = p[:, 1:]
+    y = torch.stack([label == k for k in range(1, p.shape[1])], dim=1).to(p.dtype)  # (B, K - 1, *spatial)
+    return _soft_dice(p[:, 1:], y, valid, smooth)
+
+
+def soft_dice_between(p: Tensor, q: Tensor, valid: Tensor | None = None, *, smooth: float = 1e-5) -> Tensor:
+    """Return 1 - the Dice overlap of two maps of probabilities, as `soft_dice_loss` has it; 0 where they are equal.
+
+    By hand: .8 and .4 of the foreground at one voxel give 1 - .64 / (.64 + .16) = .2.
+
+    Args:
+        p: (B, K, *spatial) probabilities; channel 0 is the background and does not count.
+        q: (B, K, *spatial) others.
+        valid: (B, *spatial) bool; voxels that count, by default all.
+        smooth: keeps the loss at 0 where both find nothing of a class.
+    """
+    return _soft_dice(p[:, 1:], q[:, 1:], valid, smooth)
+
+
+def _soft_dice(p: Tensor, q: Tensor, valid: Tensor | None, smooth: float) -> Tensor:
     if valid is not None:
         mask = valid.unsqueeze(1)
-        p, y = p * mask, y * mask
-    over = (0, *spatial)
-    overlap = 2 * (p * y).sum(over) + smooth
-    return (1 - overlap / (p.square().sum(over) + y.sum(over) + smooth)).mean()
+        p, q = p * mask, q * mask
+    over = (0, *range(2, p.ndim))
+    overlap = 2 * (p * q).sum(over) + smooth
+    return (1 - overlap / (p.square().sum(over) + q.square().sum(over) + smooth)).mean()
 
 
 def masked_cross_entropy(logits: Tensor, label: Tensor, valid: Tensor | None = None) -> Tensor:
