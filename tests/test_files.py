@@ -9,7 +9,15 @@ import time
 import pytest
 
 from semivox.errors import DatasetError, RunError
-from semivox.files import file_digest, locked_folder, read_object, remove_unfinished, whole_file, write_atomic
+from semivox.files import (
+    file_digest,
+    locked_folder,
+    read_object,
+    remove_unfinished,
+    whole_file,
+    whole_folder,
+    write_atomic,
+)
 
 
 def test_a_folder_is_locked_until_its_process_lets_go_or_dies(tmp_path):
@@ -105,6 +113,25 @@ def test_an_error_in_writing_leaves_the_old_file_and_nothing_else(tmp_path):
     with pytest.raises(RunError, match=words), whole_file(tmp_path / "file") as temporary:
         fail(temporary)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "old")]
+
+
+def test_a_folder_is_there_whole_or_neither_it_nor_its_parents(tmp_path):
+    target = tmp_path / "a" / "b"
+
+    def fail(temporary):
+        (temporary / "half").touch()
+        raise OSError("no room")
+
+    with pytest.raises(RunError, match=r"cannot write .*a/b: no room"), whole_folder(target) as temporary:
+        fail(temporary)
+    assert list(tmp_path.iterdir()) == []
+    with whole_folder(target) as temporary:
+        (temporary / "file").touch()
+        assert not target.exists()
+    assert list(target.parent.rglob("*")) == [target, target / "file"]
+    with pytest.raises(RunError, match="b is not empty"), whole_folder(target):
+        pass
+    assert (target / "file").exists()
 
 
 @pytest.mark.parametrize(

@@ -36,11 +36,12 @@ ALLOWED = {
     "runs": {"methods", "nets", "config", *BASE},
     "training": {"runs", *BELOW_RUNS},
     "prediction": {"runs", "data", "ops", "config", "files", "errors"},
+    "exchange": {"prediction", "runs", "scoring", "data", "ops", "files", "errors"},
     "quality": {"prediction", "runs", "scoring", "data", "files", "errors"},
     "benchmarking": {"training", "prediction", "runs", "scoring", "reporting", *BELOW_RUNS},
     "selection": {"prediction", "runs", "nets", "data", "files", "errors", "scoring"},
     "workflow": {"quality", *BELOW_WORKFLOW},
-    "cli": {"selection", "workflow", "quality", *BELOW_WORKFLOW},
+    "cli": {"selection", "workflow", "quality", "exchange", *BELOW_WORKFLOW},
 }
 """Who may import whom, one row a room; every room also imports itself."""
 LOOSE = {"__init__.py", "errors.py", "types.py", "files.py", "py.typed"}

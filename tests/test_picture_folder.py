@@ -62,6 +62,7 @@ def score(run: Path, data: Path, output: Path) -> dict:
 def test_a_trained_unet_finds_the_shapes_where_they_are(data, cache, tmp_path):
     settings = {"steps": 60, "method": {"name": "supervised", "optimizer": "adamw", "lr": 0.01, "intensity": "none"}}
     train_pictures(data, tmp_path / "run", cache, **settings)
+    assert json.loads((tmp_path / "run/run.json").read_text())["pictures"]
     summary = score(tmp_path / "run", data, tmp_path)
     assert summary["unit"] == "pixel"
     assert summary["miou"]["mean"] > 0.8

@@ -70,6 +70,10 @@ def test_every_function_that_takes_a_path_takes_a_string(place, tmp_path, monkey
         "read_split": lambda: semivox.read_split(split, semivox.read_dataset(data)).held_out,
         "run": lambda: begun_run(data, f"{out}/all", cache),
         "train": lambda: semivox.train(data, **asked, output=f"{out}/run", settings=SMALL, device="cpu").finished,
+        "export_dataset": lambda: semivox.export_dataset(
+            f"{out}/run", data, f"{out}/masks", output=f"{out}/Dataset001_toys", unlabelled=more
+        ).masks,
+        "export_run": lambda: semivox.export_run(f"{out}/run", output=f"{out}/net", format="torch"),
         "write_mask": lambda: written(f"{data}/imagesTr/case_00_0000.nii.gz", f"{out}/mask.nii.gz"),
         "write_phantom": lambda: semivox.write_phantom(
             f"{out}/phantom", labelled=1, unlabelled=0, held_out=0, shape=(12, 12, 8)

@@ -15,6 +15,8 @@ _HOMES = {
     "demo": "benchmarking.demonstration",
     "estimate_quality": "quality.estimate",
     "evaluate_masks": "scoring.evaluation",
+    "export_dataset": "exchange.nnunet",
+    "export_run": "exchange.program",
     "fingerprint": "planning.plan",
     "list_methods": "methods",
     "make_plan": "planning.plan",

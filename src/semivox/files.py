@@ -69,6 +69,37 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], Any], *, then: str = "
         write(file)
 
 
+@contextmanager
+def whole_folder(folder: Path, *, then: str = "try again") -> Iterator[Path]:
+    """Give a folder to write into, which takes the place of `folder` when all went well and is removed when not.
+
+    Args:
+        folder: is not there, or empty.
+        then: what a person does once the disk is free.
+
+    Raises:
+        RunError: see `refuse_used_folder`; or it cannot be written; nothing half-written stays.
+    """
+    refuse_used_folder(folder)
+    folder = folder.absolute()
+    temporary = folder.with_name(f"{UNFINISHED}{uuid.uuid4().hex}-{folder.name}")
+    parents = [parent for parent in folder.parents if not parent.exists()]
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        os.replace(temporary, folder)
+    except SemivoxError:
+        raise
+    except OSError as error:
+        raise unwritable(folder, error, then=then) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)  # after Ctrl-C too
+        for parent in parents:
+            with contextlib.suppress(OSError):  # it holds what went well
+                parent.rmdir()
+    remove_unfinished(folder.parent, of=folder.name)
+
+
 def refuse_few_handles(error: BaseException) -> None:
     """Refuse to go on where an error, or what caused it, is that too many files are open: no file is at fault.
 
@@ -109,6 +140,17 @@ def refuse_no_folder(path: Path) -> None:
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         kind = "a link" if path.is_symlink() else "a file" if path.is_file() else "a device or a pipe"
         raise RunError(f"cannot write into {path}: found {kind}, expected a folder or none; name another with -o")
+
+
+def refuse_used_folder(folder: Path) -> None:
+    """Refuse a folder for results in which something lies already; see `refuse_no_folder`.
+
+    Raises:
+        RunError: it does.
+    """
+    refuse_no_folder(folder)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise RunError(f"{folder} is not empty, and nothing in it is replaced: name another folder with -o")
 
 
 def append_line(path: Path, line: str, *, then: str = "try again") -> None:

@@ -8,6 +8,7 @@ import typer
 import semivox
 from semivox.cli.curve_verb import curve
 from semivox.cli.data_verbs import check, plan, prepare, split
+from semivox.cli.export_verb import export
 from semivox.cli.run_verbs import bench, demo, predict, run, train
 from semivox.cli.score_verbs import evaluate, methods, quality, report
 from semivox.cli.selection_verbs import add_labels, next_scans
@@ -41,6 +42,7 @@ EXAMPLES: dict[Callable[..., Any], str] = {
     add_labels: "semivox add-labels DATA corrected --split split.json",
     bench: "semivox bench benchmarks/la2018-small.toml",
     curve: "semivox curve DATA --labelled 2,4,8,16 --held-out 20 -o curve",
+    export: "semivox export run -o net",
     methods: "semivox methods simcvd",
 }
 NAMES: dict[Callable[..., Any], str] = {next_scans: "next", add_labels: "add-labels"}

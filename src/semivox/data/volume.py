@@ -21,8 +21,8 @@ from semivox.files import listed
 
 __all__ = [
     "ENDINGS", "Grid", "Header", "Source", "Volume", "bare_name", "content_hash", "direction", "disagreements",
-    "ending", "has_palette", "is_lossy", "is_picture", "mask_ending", "not_whole", "read_file", "read_header",
-    "read_image", "read_label", "write_maps", "write_mask",
+    "ending", "has_palette", "is_lossy", "is_picture", "mask_ending", "mask_type", "not_whole", "read_file",
+    "read_header", "read_image", "read_label", "write_back", "write_maps", "write_mask",
 ]  # fmt: skip
 
 SPACING_TOLERANCE = 1e-3
@@ -247,10 +247,14 @@ def write_mask(mask: np.ndarray, like: Volume, path: Path | str, *, values: Sequ
         GeometryError: the mask has another shape than `like`.
         RunError: the file cannot be written; nothing half-written stays.
     """
-    low, high = min(mask.min(initial=0), *values, 0), max(mask.max(initial=0), *values, 0)
+    kind = mask_type([mask.min(initial=0), mask.max(initial=0), *values])
+    write_back(mask.astype(kind, copy=False), like, Path(path))
+
+
+def mask_type(values: Sequence[int]) -> np.dtype:
+    """Return the type of files in which a mask of these values is written: uint8, or wider if needed."""
     kinds = (np.iinfo(kind) for kind in (np.uint8, np.int16, np.int32))
-    kind = next(kind.dtype for kind in kinds if kind.min <= low and high <= kind.max)
-    _write_back(mask.astype(kind, copy=False), like, Path(path))
+    return next(kind.dtype for kind in kinds if kind.min <= min(values) and max(values) <= kind.max)
 
 
 def write_maps(maps: np.ndarray, like: Volume, path: Path) -> None:
@@ -260,11 +264,16 @@ def write_maps(maps: np.ndarray, like: Volume, path: Path) -> None:
         GeometryError: the maps have another shape than `like`.
         RunError: the file cannot be written; nothing half-written stays.
     """
-    _write_back(np.moveaxis(maps.astype(np.float32, copy=False), 0, -1), like, path)
+    write_back(np.moveaxis(maps.astype(np.float32, copy=False), 0, -1), like, path)
 
 
-def _write_back(array: np.ndarray, like: Volume, path: Path) -> None:
-    """Write (X, Y, Z[, K]) canonical values in the file's own axis order and directions."""
+def write_back(array: np.ndarray, like: Volume, path: Path) -> None:
+    """Write canonical values (X, Y, Z[, K]) as they are, in the axis order and directions of `like`'s file.
+
+    Raises:
+        GeometryError: the values have another shape than `like`.
+        RunError: the file cannot be written; nothing half-written stays.
+    """
     if array.shape[:3] != like.shape:
         raise GeometryError(
             f"{path}: found values of shape {array.shape[:3]}, expected {like.shape} as in {like.source.path}; "

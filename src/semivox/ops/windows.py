@@ -55,7 +55,7 @@ def slide(
     summed: Tensor | None = None
     for boxes in _batches(_boxes(padded.shape[1:], window, stride), batch):
         patches = torch.stack([padded[(slice(None), *box)] for box in boxes]).to(device)
-        p = _mirrored(predict, patches.view(len(boxes), -1, *patch), mirror).to(image.device)
+        p = mirrored(predict, patches.view(len(boxes), -1, *patch), mirror).to(image.device)
         if summed is None:
             summed = torch.zeros((p.shape[1], *total.shape), device=image.device)
         for box, values in zip(boxes, p.view(*p.shape[:2], *window), strict=True):
@@ -124,7 +124,7 @@ def _weight(window: Sequence[int], blend: str) -> Tensor:
     return weight.clamp(min=1e-3 * float(weight.max()))  # far corners of the volume rest on one window alone
 
 
-def _mirrored(predict: Predict, patches: Tensor, axes: Sequence[int]) -> Tensor:
+def mirrored(predict: Predict, patches: Tensor, axes: Sequence[int]) -> Tensor:
     """Return the mean prediction, float32, over all combinations of mirrored axes, each mirrored back."""
     views = [[2 + axis for axis in chosen] for n in range(len(axes) + 1) for chosen in combinations(axes, n)]
     total = predict(patches).float()  # autocast may hand on bf16, in which sums lose what they add

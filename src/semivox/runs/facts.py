@@ -29,6 +29,7 @@ class Facts(BaseModel):
     sources: dict[str, str] = {}
     scans: dict[str, str] = {}
     labels: dict[str, str] = {}
+    pictures: bool = False
     precision: str = ""
     device: str = ""
     gpu: str | None = None

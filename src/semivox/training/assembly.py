@@ -11,6 +11,7 @@ from semivox.data.checking import check_pool
 from semivox.data.dataset import Dataset, read_dataset
 from semivox.data.faults import Fault
 from semivox.data.listing import unlisted_fault
+from semivox.data.pictures import is_picture
 from semivox.data.splitting import Split, training_split
 from semivox.errors import ConfigError, DatasetError
 from semivox.methods import OwnMethod, load_own, method_class, own_method, shipped_module
@@ -223,5 +224,6 @@ def _circumstances(dataset: Dataset, method: str) -> dict[str, Any]:
         "data": str(dataset.folder.resolve()),
         "channels": list(dataset.channels),
         "classes": list(dataset.classes),
+        "pictures": any(is_picture(case.images[0]) for case in dataset.cases.values()),
         "command": " ".join(["semivox", *sys.argv[1:]]),
     }
