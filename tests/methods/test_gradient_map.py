@@ -22,6 +22,7 @@ FINETUNE = {
 MAP = {
     ("action", "pretrain"): PRETRAIN,
     ("action", "finetune"): {term: parts for term, parts in FINETUNE.items() if term != "neighbours"},
+    ("ad_mt", "train"): {"supervised": WHOLE, "pseudo": WHOLE},
     ("arco", "pretrain"): PRETRAIN,
     ("arco", "finetune"): FINETUNE,
     ("mona", "pretrain"): PRETRAIN,

@@ -12,6 +12,7 @@ from semivox.ops.uncertainty import (
     most_certain,
     most_certain_of_each,
     pseudo_cross_entropy,
+    surer_mean,
 )
 
 # Entropy
@@ -26,6 +27,26 @@ def test_entropy_has_the_shape_of_the_image_and_single_precision():
     p = torch.rand(2, 3, 4, 5, 6).softmax(1)
     assert entropy(p).shape == (2, 4, 5, 6)
     assert entropy(p.bfloat16()).dtype == torch.float32
+
+
+# The mean in which the surer one weighs more
+
+
+def test_the_surer_prediction_weighs_more_by_hand_and_the_order_does_not_matter():
+    sure, lost = torch.tensor([[1.0, 0.0]])[..., None], torch.tensor([[0.5, 0.5]])[..., None]
+    expected = torch.tensor([[[(math.e + 0.5) / (math.e + 1)], [0.5 / (math.e + 1)]]])
+    torch.testing.assert_close(surer_mean(sure, lost), expected)
+    torch.testing.assert_close(surer_mean(lost, sure), expected)
+
+
+def test_entropies_of_three_classes_are_divided_by_log_three():
+    sure, lost = torch.tensor([[1.0, 0.0, 0.0]])[..., None], torch.full((1, 3, 1), 1 / 3)
+    assert surer_mean(sure, lost)[0, 0].item() == pytest.approx((math.e + 1 / 3) / (math.e + 1), rel=1e-6)
+
+
+def test_predictions_that_are_equally_sure_have_their_plain_mean():
+    p = torch.tensor([[0.9, 0.1], [0.2, 0.8]]).T[None].contiguous()
+    torch.testing.assert_close(surer_mean(p, p.flip(1)), torch.full_like(p, 0.5))
 
 
 # The mean entropy as a loss

@@ -27,6 +27,22 @@ def entropy_loss(logits: Tensor, valid: Tensor | None = None) -> Tensor:
     return doubt.mean() if valid is None else (doubt * valid).sum() / valid.sum().clamp(min=1)
 
 
+def surer_mean(p: Tensor, q: Tensor) -> Tensor:
+    """Return the mean of two predictions in which, voxel by voxel, the surer one weighs more: exp(-H / log K) each.
+
+    Proposed with AD-MT (Zhao et al., ECCV 2024, arXiv:2311.17325), there with entropies in bits, which for two classes
+    is the same. By hand: p = (1, 0), of entropy 0, and q = (1/2, 1/2), of entropy log 2, weigh 1 and 1/e, which gives
+    the first class (e + 1/2) / (e + 1) = .865529.
+
+    Args:
+        p: (B, K, *spatial) probabilities.
+        q: (B, K, *spatial) probabilities.
+    """
+    doubt_p, doubt_q = (entropy(x) / math.log(x.shape[1]) for x in (p, q))
+    weight = torch.sigmoid(doubt_q - doubt_p).unsqueeze(1)  # e^-a / (e^-a + e^-b)
+    return weight * p.float() + (1 - weight) * q.float()
+
+
 def most_certain(entropy: Tensor, share: float, valid: Tensor | None = None) -> Tensor:
     """Return the mask of the valid voxels with the lowest entropy: floor(share * valid voxels) of them, exactly.
 
