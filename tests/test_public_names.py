@@ -9,6 +9,7 @@ import pytest
 
 import semivox
 import thresholding
+from dicom_files import write_series
 from semivox.errors import ConfigError
 from toys import write_toy_dataset
 
@@ -64,6 +65,7 @@ def test_every_function_that_takes_a_path_takes_a_string(place, tmp_path, monkey
         ),
         "next_scans": lambda: semivox.next_scans(run, data, output=f"{out}/list.csv", count=1, device="cpu"),
         "add_labels": lambda: semivox.add_labels(begun_labelling(data, f"{out}/own"), f"{out}/own-corrected"),
+        "import_dicom": lambda: semivox.import_dicom(series(more), output=f"{out}/imported").cases == ("case_001",),
         "prepare": lambda: semivox.prepare(data, **asked, config=f"{place}/small.toml", method="supervised"),
         "read_dataset": lambda: semivox.read_dataset(data, unlabelled=more).added,
         "read_image": lambda: semivox.read_image(f"{data}/imagesTr/case_00_0000.nii.gz").channels == 1,
@@ -89,6 +91,12 @@ def test_every_function_that_takes_a_path_takes_a_string(place, tmp_path, monkey
 
 def write_toys_for_the_demo(folder: Path, *, labelled: int, unlabelled: int, held_out: int, **grid: object) -> Path:
     return write_toy_dataset(folder, cases=labelled + unlabelled + held_out, unlabelled=unlabelled, shape=(4, 4, 4))
+
+
+def series(beside: str) -> str:
+    folder = Path(beside).parent / "dicom"
+    write_series(folder, np.zeros((4, 3, 2), np.int16))
+    return str(folder)
 
 
 def begun_demo(folder: str) -> bool:

@@ -18,6 +18,7 @@ _HOMES = {
     "export_dataset": "exchange.nnunet",
     "export_run": "exchange.program",
     "fingerprint": "planning.plan",
+    "import_dicom": "exchange.importing",
     "list_methods": "methods",
     "make_plan": "planning.plan",
     "make_split": "data.splitting",

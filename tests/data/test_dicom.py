@@ -1,4 +1,4 @@
-"""DICOM is not read, and said so with the way out, wherever it is given."""
+"""DICOM is no data set, and said so with the way out, wherever it is given."""
 
 from pathlib import Path
 
@@ -42,8 +42,8 @@ def test_a_folder_of_dicom_is_told_how_to_convert_wherever_it_is_given(kind, tmp
         list_scans([*(patients / "ann" / "t1").iterdir()], 1)
     for caught in (data, unlabelled, scans, file):
         text = str(caught.value)
-        assert "DICOM is not read yet" in text
-        assert "dcm2niix -z y -f %i_%s -o NIFTI '" in text
+        assert "`semivox import '" in text
+        assert "-o DATA`" in text
         assert "dataset.json" not in text
         assert "\n" not in text
     assert [fault.what for fault in check_dataset(patients)] == ["DICOM files but no scan"]

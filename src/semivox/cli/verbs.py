@@ -8,6 +8,7 @@ import typer
 import semivox
 from semivox.cli.curve_verb import curve
 from semivox.cli.data_verbs import check, plan, prepare, split
+from semivox.cli.dicom_verbs import import_
 from semivox.cli.export_verb import export
 from semivox.cli.run_verbs import bench, demo, predict, run, train
 from semivox.cli.score_verbs import evaluate, methods, quality, report
@@ -29,6 +30,7 @@ app = typer.Typer(
 EXAMPLES: dict[Callable[..., Any], str] = {
     demo: "semivox demo -o demo",
     run: "semivox run DATA --budget 8h -o out",
+    import_: "semivox import DICOM -o DATA",
     check: "semivox check DATA",
     split: "semivox split DATA --labelled 4 --held-out 10 -o split.json",
     plan: "semivox plan DATA --split split.json",
@@ -45,7 +47,7 @@ EXAMPLES: dict[Callable[..., Any], str] = {
     export: "semivox export run -o net",
     methods: "semivox methods simcvd",
 }
-NAMES: dict[Callable[..., Any], str] = {next_scans: "next", add_labels: "add-labels"}
+NAMES: dict[Callable[..., Any], str] = {import_: "import", next_scans: "next", add_labels: "add-labels"}
 """Verbs that are not called as their function."""
 for verb, example in EXAMPLES.items():
     app.command(NAMES.get(verb, verb.__name__), cls=Verb, epilog=f"Example: {example}")(verb)

@@ -1,4 +1,4 @@
-"""DICOM, which is not read yet: recognised, so that a person is told how to convert it."""
+"""DICOM, which only `semivox import` reads: recognised elsewhere, so that a person is told so."""
 
 import os
 from collections.abc import Iterator
@@ -13,26 +13,28 @@ _SIZE = 128  # bytes before the magic word
 
 def first_dicom(path: Path) -> Path | None:
     """Return the first DICOM file that a path is or that a folder or its subfolders hold, or None."""
-    files = [path] if path.is_file() else islice(_below(path), _LOOKED_AT)
-    return next((file for file in files if _is_dicom(file)), None)
+    files = [path] if path.is_file() else islice(walk(path), _LOOKED_AT)
+    return next((file for file in files if is_dicom(file)), None)
 
 
 def conversion(path: Path) -> str:
     """Return what to do with a file or folder of DICOM."""
     folder = path if path.is_dir() else path.parent
     return (
-        "DICOM is not read yet: convert every series to one NIfTI file, such as with `dcm2niix -z y -f %i_%s "
-        f"-o NIFTI {quote(str(folder))}` (%i: patient, %s: series), and give the folder of these"
+        f"make a data set of the series in it with `semivox import {quote(str(folder))} -o DATA`, and give that folder "
+        "(its imagesTr, where scans are expected)"
     )
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def walk(folder: Path) -> Iterator[Path]:
+    """Yield every file in a folder and its subfolders, in order of their names."""
     for place, folders, names in os.walk(folder):
         folders.sort()
         yield from (Path(place, name) for name in sorted(names))
 
 
-def _is_dicom(file: Path) -> bool:
+def is_dicom(file: Path) -> bool:
+    """Return whether a file is DICOM by its ending or its first bytes."""
     if file.suffix.lower() in _ENDINGS or file.name.upper() == "DICOMDIR":
         return True
     if file.suffix and not file.suffix[1:].isdecimal():  # of another format; UIDs as names end in .NUMBER

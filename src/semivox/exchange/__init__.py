@@ -1,1 +1,1 @@
-"""Exchange: a trained run as files that other programs read, and labels and masks as a data set of nnU-Net."""
+"""Exchange: DICOM series as a data set, runs as files that other programs read, masks as a data set of nnU-Net."""
