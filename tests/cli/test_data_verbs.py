@@ -194,7 +194,7 @@ def test_train_takes_unlabelled_scans_of_subfolders(semivox, tmp_path):
     assert json.loads(Path("run/split.json").read_text())["unlabelled"] == ["p0-t1", "p1-t1"]
 
 
-def test_dicom_is_said_not_to_be_read_by_check_train_and_predict(semivox, tmp_path):
+def test_dicom_is_sent_to_import_by_check_train_and_predict(semivox, tmp_path):
     (tmp_path / "scans/1").mkdir(parents=True)
     (tmp_path / "scans/1/IM0001").write_bytes(bytes(128) + b"DICM")
     data = str(write_toy_dataset(tmp_path / "data", cases=2, unlabelled=0))
@@ -205,8 +205,7 @@ def test_dicom_is_said_not_to_be_read_by_check_train_and_predict(semivox, tmp_pa
     ):  # fmt: skip
         code, out, err = semivox(*words)
         assert code == 2
-        assert "DICOM is not read yet: convert" in out + err
-        assert "`dcm2niix -z y" in out + err
+        assert "make a data set of the series in it with `semivox import scans" in out + err
 
 
 def test_too_few_open_files_name_the_limit_and_no_disk(tmp_path):

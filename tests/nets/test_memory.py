@@ -154,8 +154,8 @@ def test_no_neighbour_is_near_until_there_are_enough(net):
 def test_what_remains_of_a_step_holds_no_graph(net):
     anatomy = make_anatomy(net)
     anatomy.losses([make_part(net)], torch.Generator(), **HOW)
-    keys, z, _ = anatomy._newest
-    assert not any(x.requires_grad for x in (*keys, z))
+    keys, images = anatomy._newest
+    assert not any(x.requires_grad for x in (*keys, *images))
 
 
 def test_pixels_and_neighbours_teach_the_students_head_and_net_and_no_teacher(net):
@@ -192,7 +192,8 @@ def test_what_is_not_valid_in_an_image_makes_it_no_nearer(net):
     valid[:, :, :16] = False
     anatomy = make_anatomy(net)
     anatomy.losses([make_part(net, valid=valid)], torch.Generator(), **HOW)
-    z = anatomy._newest[1].reshape(2, 8, 8, 12)
+    _, (z, _) = anatomy._newest
+    z = z.reshape(2, 8, 8, 12)
     assert not z[:, :, :4].any()
     assert z[:, :, 4:].abs().sum(-1).all()
 
