@@ -4,6 +4,7 @@ import json
 import runpy
 import subprocess
 import sys
+import venv
 from pathlib import Path
 from typing import Any
 
@@ -112,11 +113,27 @@ def test_onnxruntime_gives_the_same_probabilities_and_masks(kind, runs, data, tm
 
 
 @pytest.mark.slow
+def test_the_script_runs_where_nothing_but_its_four_packages_is_installed(toy_run, toy_data, tmp_path):
+    """Installs them into a new environment, from wherever pip takes packages here."""
+    out = export_run(toy_run, output=tmp_path / "out", format="onnx")
+    venv.create(tmp_path / "venv", with_pip=True)
+    python, constraints = tmp_path / "venv/bin/python", Path(__file__).parents[2] / "constraints.txt"
+    packages = ["numpy", "nibabel", "scipy", "onnxruntime"]
+    subprocess.run([python, "-m", "pip", "install", "-q", "-c", constraints, *packages], check=True)
+    [scan, *_] = scans_of(toy_data)
+    subprocess.run([python, "-W", "error", out / "predict.py", scan, tmp_path / "mask.nii.gz"], env={}, check=True)
+    [mask] = predict(toy_run, scan, output=tmp_path / "masks", device="cpu")
+    assert_array_equal(np.asarray(nib.load(tmp_path / "mask.nii.gz").dataobj), np.asarray(nib.load(mask).dataobj))
+    assert subprocess.run([python, "-c", "import semivox"], env={}, capture_output=True, check=False).returncode
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_bundle_of_monai_makes_the_same_masks(kind, runs, data, tmp_path):
     export_run(runs[kind], output=tmp_path / "out", format="monai")
+    without = "import runpy, sys; sys.modules['semivox'] = None; runpy.run_module('monai.bundle', run_name='__main__')"
     words = ["run", "--config_file", "configs/inference.json", "--dataset_dir", data / "imagesTr"]
-    command = [sys.executable, "-m", "monai.bundle", *map(str, [*words, "--output_dir", tmp_path / "theirs"])]
+    command = [sys.executable, "-c", without, *map(str, [*words, "--output_dir", tmp_path / "theirs"])]
     done = subprocess.run(command, cwd=tmp_path / "out", env={}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     masks = predict(runs[kind], data / "imagesTr", output=tmp_path / "ours", device="cpu")
