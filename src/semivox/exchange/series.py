@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -61,13 +60,6 @@ class Series:
     def where(self) -> str:
         """Where its files lie, in words."""
         return _where(self.frames)
-
-    def geometry(self) -> Any:
-        """Return highdicom's geometry, whose axes are slice, row, column."""
-        from highdicom import VolumeGeometry
-
-        turned = self.affine[:, [2, 1, 0, 3]]
-        return VolumeGeometry(turned, self.shape[::-1], "PATIENT")
 
     def voxels(self) -> np.ndarray:
         """Return the values (columns, rows, slices) with slope and intercept: int16 or int32 where whole, else float32.
