@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import shutil
 import subprocess
 import sys
 import venv
@@ -130,14 +131,17 @@ def test_the_script_runs_where_nothing_but_its_four_packages_is_installed(toy_ru
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_bundle_of_monai_makes_the_same_masks(kind, runs, data, tmp_path):
+    scans = Path(shutil.copytree(data / "imagesTr", tmp_path / "scans"))
+    for year, scan in zip((2019, 2020), scans_of(data), strict=False):  # a scan each, not channels
+        shutil.copy(scan, scans / f"visit_{year}.nii.gz")
     export_run(runs[kind], output=tmp_path / "out", format="monai")
     without = "import runpy, sys; sys.modules['semivox'] = None; runpy.run_module('monai.bundle', run_name='__main__')"
-    words = ["run", "--config_file", "configs/inference.json", "--dataset_dir", data / "imagesTr"]
+    words = ["run", "--config_file", "configs/inference.json", "--dataset_dir", scans]
     command = [sys.executable, "-c", without, *map(str, [*words, "--output_dir", tmp_path / "theirs"])]
     done = subprocess.run(command, cwd=tmp_path / "out", env={}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    masks = predict(runs[kind], data / "imagesTr", output=tmp_path / "ours", device="cpu")
-    assert len(masks) == 2
+    masks = predict(runs[kind], scans, output=tmp_path / "ours", device="cpu")
+    assert len(masks) == 4
     for mask in masks:
         ours, theirs = nib.load(mask), nib.load(tmp_path / "theirs" / mask.name)
         assert_array_equal(np.asarray(theirs.dataobj), np.asarray(ours.dataobj))
@@ -169,7 +173,7 @@ def test_every_way_to_prepare_and_to_slide_is_exported(settings, tmp_path):
     run = thresholding.write_run(
         tmp_path / "run", channels=("a", "b"), label_values=(0, 300), settings=settings, fields=fields
     )
-    shading = {"normalise": ["volume", "foreground"], "mean": [None, 3.0], "std": [None, 2.0]}
+    shading = {"normalise": ["volume", "foreground"], "mean": [9.0, 3.0], "std": [4.0, 2.0]}
     change_recipe(run, clip=[[-30.0, 90.0], None], resize=settings.get("resize"), **shading)
     export_run(run, output=tmp_path / "out", format="torch", trust=True)
     assert run_script(tmp_path / "out", *files, tmp_path / "a.nii.gz") == ""
@@ -210,6 +214,14 @@ def test_the_script_says_in_one_line_what_it_cannot_take(for_torch, toy_data, tm
         said = run_script(for_torch, *files, tmp_path / "mask.nii.gz")
         assert message in said
         assert not (tmp_path / "mask.nii.gz").exists()
+
+
+def test_the_script_takes_no_channels_of_different_grids(tmp_path):
+    run = thresholding.write_run(tmp_path / "run", channels=("a", "b"))
+    out = export_run(run, output=tmp_path / "out", format="torch", trust=True)
+    image = np.ones((8, 8, 8), np.float32)
+    files = [save(image, tmp_path / f"{side}.nii.gz", affine_of((side, 1.0, 1.0))) for side in (1.0, 1.1)]
+    assert "its channels lie on different grids" in run_script(out, *files, tmp_path / "mask.nii.gz")
 
 
 def test_a_written_net_that_gives_something_else_is_not_exported(tmp_path, monkeypatch):

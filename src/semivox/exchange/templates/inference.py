@@ -14,14 +14,20 @@ from torch.export.passes import move_to_device_pass
 
 from .preparation import prepare, restored_mask, turned_back, window_weight
 
-CHANNEL = re.compile(r"_\d{4}(?=\.nii(\.gz)?$)")
+CHANNEL = re.compile(r"(.+)_(\d{4})(\.nii(?:\.gz)?)")
+
+
+def mask_name(scan, channels):
+    """Return what the mask of a scan's file is called: as the file, without the index of a channel."""
+    match = CHANNEL.fullmatch(Path(scan).name)
+    return match[1] + match[3] if match and int(match[2]) < channels else Path(scan).name
 
 
 def list_scans(folder, channels):
     """Return the scans of a folder: CASE_0000.nii.gz, CASE_0001.nii.gz ... with a channel each, or CASE.nii.gz."""
     scans = {}
     for file in sorted([*Path(folder).glob("*.nii"), *Path(folder).glob("*.nii.gz")]):
-        scans.setdefault(CHANNEL.sub("", file.name), []).append(str(file))
+        scans.setdefault(mask_name(file, channels), []).append(str(file))
     return [{"image": files if len(files) > 1 else files[0]} for files in scans.values()]
 
 
@@ -87,7 +93,7 @@ class Restored(MapTransform):
             place = np.array(low), np.array(size), np.array(factors)
             mask = restored_mask(data[key].cpu().numpy(), shape, place, self.plan)
             meta = dict(data["image"].meta)
-            meta["filename_or_obj"] = CHANNEL.sub("", meta["filename_or_obj"])
+            meta["filename_or_obj"] = mask_name(meta["filename_or_obj"], len(self.plan["channels"]))
             mask = turned_back(mask, np.asarray(meta["affine"]))[None]
             data[key] = MetaTensor(np.ascontiguousarray(mask), meta=meta)
         return data

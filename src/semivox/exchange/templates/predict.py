@@ -54,6 +54,8 @@ def main(scans, target):
     image = np.concatenate([np.moveaxis(x.reshape(*x.shape[:3], -1), -1, 0) for x in arrays])
     if len(image) != len(plan["channels"]) or not np.isfinite(image).all():
         raise ValueError(f"found {len(image)} channels, expected finite ones of {', '.join(plan['channels'])}")
+    if not all(np.allclose(volume.affine, volumes[0].affine, atol=1e-2) for volume in volumes):
+        raise ValueError("its channels lie on different grids")
     prepared, place = prepare(image, volumes[0].affine, plan)
     mask = restored_mask(slide(prepared, read_net(), plan), image.shape[1:], place, plan)
     unfinished = target.with_name(f".unfinished-{target.name}")

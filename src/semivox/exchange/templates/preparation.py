@@ -34,7 +34,7 @@ def resampled(array, lengths, factors, kinds):
 
 
 def normalised(array, clip, mean, std):
-    """Return an array clipped and with its mean, or a given one, at 0; undefined where it is constant: it stays so."""
+    """Return an array clipped, less a mean and over a deviation: those given, or its own; a constant one over 1."""
     array = array.clip(*clip) if clip else array
     if mean is None:
         mean, std = array.mean(dtype=np.float64), array.std(dtype=np.float64)
