@@ -17,6 +17,7 @@ from semivox.files import (
     whole_file,
     whole_folder,
     write_atomic,
+    write_table,
 )
 
 
@@ -148,3 +149,13 @@ def test_json_that_is_damaged_is_one_line_of_the_class_asked_for(content, tmp_pa
 def test_json_that_is_missing_is_left_to_the_caller(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_object(tmp_path / "nothing.json", advice="restore it")
+
+
+def test_a_table_is_written_whole_or_not_at_all(tmp_path):
+    file = tmp_path / "t.csv"
+    write_table(file, ["a", "b"], [{"a": 1, "b": "x, y"}, {"a": 2, "b": ""}])
+    assert file.read_bytes() == b'a,b\n1,"x, y"\n2,\n'
+    with pytest.raises(ValueError, match="c"):
+        write_table(file, ["a"], [{"a": 3}, {"c": 4}])
+    assert file.read_bytes().startswith(b"a,b")
+    assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]

@@ -96,6 +96,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
 
 
+def one_line(error: BaseException) -> str:
+    """Return what an error says, on one line; its kind where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def reason(error: BaseException) -> str:
     """Return what an error says, on one line; of one that semivox does not raise on purpose also its kind and place."""
     text = " ".join(str(error).split())

@@ -1,16 +1,18 @@
 """Files on disk: written whole or not at all, locked, digested; JSON read with one clear line where it is damaged."""
 
 import contextlib
+import csv
 import errno
 import glob
 import hashlib
+import io
 import json
 import os
 import platform
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -67,6 +69,19 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], Any], *, then: str = "
     """
     with whole_file(path, then=then) as temporary, temporary.open("xb") as file:
         write(file)
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as a CSV file, whole or not at all.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, columns, lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    write_atomic(path, lambda file: file.write(text.getvalue().encode()))
 
 
 @contextmanager

@@ -48,6 +48,12 @@ class Batch:
         "slice_axis", "spacing", "span_l", "span_u", "targets_l", "targets_u", "valid_l", "valid_u", "weight_u",
     )  # fmt: skip
 
+    def images(self) -> tuple[Tensor, Tensor]:
+        """Return all images (B, C, *spatial), those of labelled crops first, and where they are valid."""
+        if self.image_u is None or self.valid_u is None:
+            return self.image_l, self.valid_l
+        return torch.cat([self.image_l, self.image_u]), torch.cat([self.valid_l, self.valid_u])
+
     def __init__(
         self,
         *,

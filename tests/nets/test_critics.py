@@ -1,10 +1,12 @@
 """Critics: what an answer rests on, in 2D and 3D."""
 
+import math
+
 import pytest
 import torch
 
 from semivox.nets.build import MakeNet
-from semivox.nets.critics import Critic
+from semivox.nets.critics import Critic, told_apart
 
 SIZES = {2: (64, 80), 3: (64, 64, 16)}
 KINDS = ("pixel", "patch", "image", "whole")
@@ -115,3 +117,18 @@ def test_a_map_of_one_class_gives_finite_answers_and_gradients():
         critic, (p, image, valid) = make(kind), inputs()
         critic(torch.zeros_like(p).index_fill(1, torch.tensor([0]), 1), image, valid).sum().backward()
         assert all(weight.grad.isfinite().all() for weight in critic.parameters())
+
+
+def test_who_is_told_apart_moves_no_critic_and_the_critic_moves_no_maps():
+    """A critic that says 3/4 of everything: fakes lose -ln 3/4, the critic the mean of -ln 3/4 and -ln 1/4."""
+    critic = make("whole")
+    with torch.no_grad():
+        critic.layers[-1].weight.zero_()
+        critic.layers[-1].bias.fill_(math.log(3))
+    real, fake = inputs(), inputs(batch=3)
+    fooled, told = told_apart(critic, real, fake)
+    torch.testing.assert_close(fooled.item(), 0.287682, rtol=0, atol=1e-5)
+    torch.testing.assert_close(told.item(), (0.287682 + 1.386294) / 2, rtol=0, atol=1e-5)
+    weights = list(critic.parameters())
+    assert torch.autograd.grad(fooled, weights, allow_unused=True, retain_graph=True) == (None,) * len(weights)
+    assert torch.autograd.grad(told, [real[0], fake[0]], allow_unused=True) == (None, None)

@@ -5,7 +5,7 @@ import torch
 from scipy import stats
 
 from semivox.errors import ConfigError
-from semivox.ops.fields import along_axes, beta, gaussian_band, legendre_basis, sometimes, spline_basis
+from semivox.ops.fields import along_axes, beta, drawn_places, gaussian_band, legendre_basis, sometimes, spline_basis
 
 
 def test_sometimes_draws_with_its_probability_within_its_range():
@@ -68,3 +68,12 @@ def test_along_axes_multiplies_each_axis_by_its_own_matrix():
     x, first, second = torch.randn(2, 3, 4, 5), torch.randn(2, 6, 4), torch.randn(7, 5)
     expected = torch.stack([first[item] @ x[item] @ second.T for item in range(2)])
     torch.testing.assert_close(along_axes(x, [first, second]), expected)
+
+
+def test_places_are_drawn_once_each_and_others_only_where_they_run_out():
+    held = torch.tensor([[True, False, True, True, False], [False, True, False, False, False]])
+    drawn = drawn_places(held, 3, torch.Generator().manual_seed(0))
+    assert sorted(drawn[0].tolist()) == [0, 2, 3]
+    assert 1 in drawn[1]
+    assert len(set(drawn[1].tolist())) == 3
+    assert drawn_places(held, 9, torch.Generator().manual_seed(0)).shape == (2, 5)

@@ -9,9 +9,11 @@ from torch.nn import functional as F
 from semivox.ops.uncertainty import (
     entropy,
     entropy_loss,
+    likeliest,
     most_certain,
     most_certain_of_each,
     pseudo_cross_entropy,
+    pseudo_labels,
     surer_mean,
 )
 
@@ -173,3 +175,20 @@ def test_within_each_class_a_share_of_the_surest_is_kept():
     valid = torch.tensor([False, True, True, True])
     assert most_certain_of_each(doubt, label, 2, 1.0, valid).tolist() == valid.tolist()
     assert not most_certain_of_each(doubt, label, 2, 0.4).any()
+
+
+def test_the_likeliest_class_comes_with_its_probability_in_single_precision():
+    """Odds of 3 to 1 for the second class."""
+    probability, label = likeliest(torch.tensor([[[0.0], [math.log(3)]]], dtype=torch.float64))
+    torch.testing.assert_close(probability, torch.tensor([[0.75]]))
+    assert label.tolist() == [[1]]
+
+
+def test_pseudo_labels_come_with_or_without_dropout_and_leave_the_net_in_its_mode():
+    net = torch.nn.Dropout(0.5).train()
+    x = torch.full((1, 2, 1000), math.log(3)) * torch.tensor([0.0, 1.0])[None, :, None]
+    still, _ = pseudo_labels(net, x.requires_grad_(), mode="eval")
+    torch.testing.assert_close(still, torch.full((1, 1000), 0.75))
+    assert not still.requires_grad
+    assert net.training
+    assert set(pseudo_labels(net, x, mode="train")[0].mul(100).round().unique().tolist()) == {50, 90}

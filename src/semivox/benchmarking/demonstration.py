@@ -5,7 +5,6 @@ held-out ones come from; the report says so, and what that costs either method.
 """
 
 import csv
-import io
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,7 @@ from semivox.data.dataset import read_dataset
 from semivox.data.phantom import write_phantom
 from semivox.data.splitting import make_split, read_split, write_split
 from semivox.errors import RunError
-from semivox.files import write_atomic
+from semivox.files import write_table
 from semivox.prediction.files import predict
 from semivox.reporting.report import write_report
 from semivox.scoring.evaluation import evaluate_masks
@@ -131,9 +130,5 @@ def _join(tables: dict[str, Path], output: Path) -> list[dict[str, str]]:
         for method, scores in tables.items()
         for row in csv.DictReader(scores.read_text().splitlines())
     ]
-    text = io.StringIO()
-    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    write_atomic(output, lambda file: file.write(text.getvalue().encode()))
+    write_table(output, list(rows[0]), rows)
     return rows

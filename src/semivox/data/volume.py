@@ -20,9 +20,9 @@ from semivox.errors import DatasetError, GeometryError
 from semivox.files import listed
 
 __all__ = [
-    "ENDINGS", "Grid", "Header", "Source", "Volume", "bare_name", "content_hash", "direction", "disagreements",
-    "ending", "has_palette", "is_lossy", "is_picture", "mask_ending", "mask_type", "not_whole", "read_file",
-    "read_header", "read_image", "read_label", "write_back", "write_maps", "write_mask",
+    "ENDINGS", "Grid", "Header", "Source", "Volume", "bare_name", "content_hash", "differences_of", "direction",
+    "disagreements", "ending", "has_palette", "is_lossy", "is_picture", "mask_ending", "mask_type", "not_whole",
+    "read_file", "read_header", "read_image", "read_label", "write_back", "write_maps", "write_mask",
 ]  # fmt: skip
 
 SPACING_TOLERANCE = 1e-3
@@ -222,6 +222,12 @@ def disagreements(found: Grid, expected: Grid) -> list[tuple[str, str, str]]:
     pairs.append(("direction", direction(found), direction(expected), DIRECTION_TOLERANCE))
     # Rounding to 1e-4 mm must not decide on a difference that is the tolerance itself.
     return [(what, _shown(a), _shown(b)) for what, a, b, most in pairs if np.abs(a - b).max() > most + 1e-9]
+
+
+def differences_of(found: Grid, expected: Grid) -> str:
+    """Return in words how one grid differs from another; nothing where they agree."""
+    told = disagreements(found, expected)
+    return "; ".join(f"{name}: found {own}, expected {other}" for name, own, other in told)
 
 
 def direction(grid: Grid) -> np.ndarray:

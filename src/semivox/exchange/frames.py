@@ -11,7 +11,7 @@ import numpy as np
 
 from semivox.data.dicom import is_dicom, walk
 from semivox.data.faults import Fault
-from semivox.errors import MissingExtraError
+from semivox.errors import MissingExtraError, one_line
 from semivox.files import refuse_few_handles
 
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
@@ -171,5 +171,5 @@ def _frame(path: Path, index: int, header: Any, places: list[Any]) -> Frame:
 
 
 def _unreadable(path: Path, error: Exception) -> Fault:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return Fault("error", str(path), "cannot be read", text, "a whole DICOM file", "copy it again from its source")
+    fix = "copy it again from its source"
+    return Fault("error", str(path), "cannot be read", one_line(error), "a whole DICOM file", fix)

@@ -1,7 +1,5 @@
 """Importing: DICOM series of a folder as a data set that semivox reads, without the names of those they show."""
 
-import csv
-import io
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,7 +13,7 @@ from semivox.errors import DatasetError
 from semivox.exchange.frames import Found
 from semivox.exchange.segments import Segments, label_of, read_segments
 from semivox.exchange.series import Series, read_series
-from semivox.files import whole_folder, write_atomic
+from semivox.files import whole_folder, write_atomic, write_table
 
 IDENTIFIERS = "identifiers.csv"
 """The table of cases and the series that they come from."""
@@ -83,7 +81,8 @@ def import_dicom(
         text = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
         write_atomic(folder / FILE, lambda file: file.write(text.encode()))
         if keep_identifiers:
-            write_atomic(folder / IDENTIFIERS, lambda file: file.write(_table(names)))
+            rows = [{"case": case, "SeriesInstanceUID": one.uid} for case, one in names.items()]
+            write_table(folder / IDENTIFIERS, list(rows[0]), rows)
     notes = (*_passed_over(found), *_taken_for_granted(names, segments))
     return Imported(Path(output), tuple(names), tuple(labelled), notes)
 
@@ -124,14 +123,6 @@ def _description(series: Sequence[Series], segments: Sequence[Segments]) -> tupl
     if codes:
         description[CODES] = {name: {"category": code[0], "type": code[1]} for name, code in codes.items()}
     return description, values
-
-
-def _table(names: dict[str, Series]) -> bytes:
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["case", "SeriesInstanceUID"])
-    rows.writerows((case, one.uid) for case, one in names.items())
-    return text.getvalue().encode()
 
 
 def _passed_over(found: Found) -> list[str]:

@@ -1,6 +1,5 @@
 """A data set of nnU-Net v2: scans with the labels that a run was trained on, and others with their accepted masks."""
 
-import csv
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from semivox.errors import ConfigError, DatasetError, GeometryError
 from semivox.exchange.bundle import write_json
 from semivox.exchange.opening import finished_run
 from semivox.exchange.review import read_review
-from semivox.files import refuse_used_folder, whole_folder
+from semivox.files import refuse_used_folder, whole_folder, write_table
 from semivox.runs.folder import RunFolder
 from semivox.scoring.pairing import list_masks
 
@@ -219,7 +218,5 @@ def _describe(folder: Path, dataset: Dataset, exported: Exported) -> None:
     write_json(description, folder / "dataset.json")
     rows = [(case, kind, "") for kind in ("label", "mask") for case in getattr(exported, f"{kind}s")]
     rows += [(case, "", why) for case, why in exported.left_out.items()]
-    with (folder / "cases.csv").open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(("case", "rests_on", "left_out"))
-        table.writerows(sorted(rows))
+    columns = ("case", "rests_on", "left_out")
+    write_table(folder / "cases.csv", columns, (dict(zip(columns, row, strict=True)) for row in sorted(rows)))

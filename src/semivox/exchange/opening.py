@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from semivox.errors import ConfigError, DatasetError, RunError
-from semivox.runs.checkpoint import whole_number
+from semivox.runs.checkpoint import steps_taken
 from semivox.runs.folder import RunFolder, open_run, read_checkpoint
 from semivox.runs.folds import each_run
 
@@ -29,9 +29,7 @@ def finished_run(runs: Sequence[Path]) -> RunFolder:
     checkpoint = run.latest()
     if checkpoint is None:
         raise RunError(f"{run.path} has no checkpoint yet: go on with `semivox train` and --resume")
-    state = read_checkpoint(checkpoint)
-    step = whole_number(state, "total_step", checkpoint, low=1)
-    steps = whole_number({"steps": step, **state}, "steps", checkpoint, low=1)
+    step, steps = steps_taken(read_checkpoint(checkpoint), checkpoint)
     if step < steps:
         raise RunError(
             f"{run.path} is not at its end: found the weights of {step} of {steps} steps; go on with `semivox train` "

@@ -12,7 +12,7 @@ import numpy as np
 
 from semivox.data.faults import Fault, sentences
 from semivox.data.sizes import refuse_size
-from semivox.errors import DatasetError
+from semivox.errors import DatasetError, one_line
 from semivox.exchange.frames import Found, Frame, find_frames, read_header, require_dicom
 from semivox.files import refuse_few_handles
 
@@ -89,10 +89,9 @@ def _stored(path: Path) -> np.ndarray:
         pixels = read_header(path, pixels=True).pixel_array
     except Exception as error:  # each decoder has its own errors
         refuse_few_handles(error)
-        text = " ".join(str(error).split()) or type(error).__name__
         raise DatasetError(
-            f"{path}: found pixels that cannot be read ({text}), expected a whole image in a known compression; copy "
-            "it again from its source"
+            f"{path}: found pixels that cannot be read ({one_line(error)}), expected a whole image in a known "
+            "compression; copy it again from its source"
         ) from error
     return pixels.reshape(-1, *pixels.shape[-2:])
 

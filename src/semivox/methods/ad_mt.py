@@ -37,7 +37,7 @@ from semivox.ops.freeze import in_eval
 from semivox.ops.mixing import box_masks, mix, partner
 from semivox.ops.perturb import intensity
 from semivox.ops.ramps import sigmoid_rampup, turns_before, warmup_decay
-from semivox.ops.uncertainty import surer_mean
+from semivox.ops.uncertainty import pseudo_labels, surer_mean
 from semivox.types import Batch, Progress, Terms, seed_from
 
 
@@ -104,7 +104,7 @@ class ADMT(Method):
         p_1, p_2 = (x.float().softmax(1) for x in logits)
         conflict = p_1.argmax(1) != p_2.argmax(1)
         confidence, q = surer_mean(p_1, p_2).max(1)
-        own_confidence, own = in_eval(self.student, image).float().softmax(1).max(1)
+        own_confidence, own = pseudo_labels(self.student, image, mode="eval")
         student_decides = conflict & (own != q) & (own_confidence > confidence)
         return (
             torch.where(student_decides, own_confidence, confidence),

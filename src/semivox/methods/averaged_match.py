@@ -26,6 +26,7 @@ from semivox.ops.dice import dice_ce
 from semivox.ops.ema import ema_update, make_teacher
 from semivox.ops.mixing import mix, partner, paste, some_boxes
 from semivox.ops.ramps import warmup_decay
+from semivox.ops.uncertainty import likeliest
 from semivox.types import Batch, Progress, Stage, Terms
 
 RAMP = 0.1
@@ -90,7 +91,7 @@ class AveragedMatch(Method):
         self, view: Batch, image: Tensor, valid: Tensor, progress: Progress
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return shaded crops, their pseudo labels and where these are sure, with boxes of each other and of x_l."""
-        confidence, q = self.teacher(view.clean_u).float().softmax(1).max(1)
+        confidence, q = likeliest(self.teacher(view.clean_u))
         sure = valid & (confidence >= self.config.confidence)
         generator = progress.generator("mix")
         boxes = some_boxes(q.shape, self.config.cutmix, generator, slice_axis=view.slice_axis) & partner(valid)

@@ -8,6 +8,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from semivox.errors import ConfigError
 from semivox.nets.build import MakeNet
 from semivox.ops.fields import per_item, uniform
 from semivox.ops.mixing import box_masks, mix, partner
@@ -171,6 +172,17 @@ class Method(nn.Module):
         if self.config.schedule == "drop":
             return float(0.1 ** sum(fraction >= drop for drop in self.config.drops))
         return 1.0
+
+
+def refuse_no_rest(**shares: float) -> None:
+    """Refuse shares of the steps, by their fields' names, that leave none for the fine-tuning.
+
+    Raises:
+        ConfigError: they do.
+    """
+    if sum(shares.values()) >= 1:
+        told = " and ".join(f"method.{name} = {share}" for name, share in shares.items())
+        raise ConfigError(f"{told} leave no step for the fine-tuning: take shares that sum to less than 1")
 
 
 def _in_voxels(targets: dict[str, Tensor], size: torch.Size, change: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:

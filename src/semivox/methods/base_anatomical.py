@@ -27,7 +27,7 @@ from semivox.ops.perturb import intensity
 from semivox.ops.ramps import run_decay, warmup_decay
 from semivox.ops.sampling import grid_or_default
 from semivox.ops.slices import strided
-from semivox.ops.uncertainty import entropy, most_certain, most_certain_of_each, pseudo_cross_entropy
+from semivox.ops.uncertainty import entropy, likeliest, most_certain, most_certain_of_each, pseudo_cross_entropy
 from semivox.types import Batch, Progress, Stage, Terms
 
 PRETRAIN = 0.3
@@ -155,7 +155,7 @@ class AnatomicalMethod(Method):
     def _mixed(self, view: Batch, image: Tensor, valid: Tensor, progress: Progress) -> Mixed:
         """Return unlabelled images with their pseudo labels, mixed with their partners'."""
         taught = self._taught(view, image)
-        confidence, q = self.teacher(taught).float().softmax(1).max(1)
+        confidence, q = likeliest(self.teacher(taught))
         generator = progress.generator("mix")
         if self.config.mix == "none":
             return Mixed(image, taught, q, confidence, valid)

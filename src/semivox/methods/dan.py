@@ -30,10 +30,9 @@ from torch import Tensor
 
 from semivox.methods.base import Method, MethodConfig
 from semivox.nets.build import MakeNet
-from semivox.nets.critics import Critic
-from semivox.ops.adversarial import critic_loss
+from semivox.nets.critics import Critic, told_apart
 from semivox.ops.dice import dice_ce
-from semivox.ops.freeze import through_frozen, unused
+from semivox.ops.freeze import unused
 from semivox.ops.ramps import sigmoid_rampup
 from semivox.types import Batch, Progress, Stage, Terms
 
@@ -82,16 +81,12 @@ class DAN(Method):
             terms.losses["supervised"] = terms.losses["supervised"] + unused(self.critic)
             return terms
         p_l, p_u = x_l.softmax(1), self.student(view.image_u).float().softmax(1)
-        fooled = critic_loss(through_frozen(self.critic, p_u, view.image_u, view.valid_u), view.valid_u, real=True)
-        says_l, says_u = (
-            self.critic(p.detach(), image, valid)
-            for p, image, valid in ((p_l, view.image_l, view.valid_l), (p_u, view.image_u, view.valid_u))
-        )
-        told = critic_loss(says_l, view.valid_l, real=True) + critic_loss(says_u, view.valid_u, real=False)
+        seen = (p_l, view.image_l, view.valid_l), (p_u, view.image_u, view.valid_u)
+        fooled, told = told_apart(self.critic, *seen)
         ramp = sigmoid_rampup(progress.fraction)
         terms.losses["adversarial"] = self.config.weight * ramp * fooled
         heard = float(self.config.weight > 0)  # a critic that none listens to does not learn
-        terms.losses["critic"] = heard * told / 2
+        terms.losses["critic"] = heard * told
         if progress.logged:
             terms.shown["adversarial_ramp"] = torch.tensor(ramp)
         return terms

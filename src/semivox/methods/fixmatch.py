@@ -18,15 +18,14 @@ Shapes: B volumes, C channels, K classes, X Y Z voxels; _l labelled, _u unlabell
 
 from typing import Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from semivox.methods.base import Method, MethodConfig
 from semivox.nets.build import MakeNet
 from semivox.ops.dice import dice_ce, masked_cross_entropy
-from semivox.ops.freeze import in_eval
 from semivox.ops.perturb import intensity
+from semivox.ops.uncertainty import pseudo_labels
 from semivox.types import Batch, Progress, Terms
 
 
@@ -56,7 +55,7 @@ class FixMatch(Method):
         view = self.augment(batch, progress)
         terms = Terms({"supervised": dice_ce(self.student(view.image_l), view.label_l, view.valid_l)})
         if view.clean_u is not None and view.valid_u is not None:
-            confidence, q = self._labels(view.clean_u)
+            confidence, q = pseudo_labels(self.student, view.clean_u, mode=self.config.label_mode)
             sure = view.valid_u & (confidence >= self.config.confidence)
             shaded = intensity(view.clean_u, progress.generator("strong"), "strong", valid=view.valid_u)
             share = sure.sum() / view.valid_u.sum().clamp(min=1)  # Eq. 4 is the mean over all, those in doubt too
@@ -65,13 +64,6 @@ class FixMatch(Method):
             if progress.logged:
                 terms.shown["sure"] = share
         return terms
-
-    @torch.no_grad()
-    def _labels(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the probability of the likeliest class and that class, both (B, *spatial)."""
-        logits = in_eval(self.student, image) if self.config.label_mode == "eval" else self.student(image)
-        confidence, q = logits.float().softmax(1).max(1)
-        return confidence, q
 
     def predict(self, image: Tensor) -> Tensor:
         """Return the student's class probabilities (B, K, X, Y, Z)."""

@@ -34,11 +34,12 @@ from pydantic import Field
 from torch import Tensor
 
 from semivox.errors import ConfigError
-from semivox.methods.base import Method, MethodConfig
+from semivox.methods.base import Method, MethodConfig, refuse_no_rest
 from semivox.nets.build import MakeNet
 from semivox.nets.heads import mlp
 from semivox.ops.contrast import class_means, group_contrast, members, standardised
 from semivox.ops.dice import dice_ce
+from semivox.ops.fields import drawn_places
 from semivox.ops.freeze import unused
 from semivox.ops.perturb import intensity, strong
 from semivox.ops.regions import places
@@ -100,11 +101,7 @@ class GCL(Method):
             ConfigError: nothing is left for the fine-tuning.
         """
         config = config if isinstance(config, Config) else Config()
-        if config.pretrain + config.local >= 1:
-            raise ConfigError(
-                f"method.pretrain = {config.pretrain} and method.local = {config.local} leave no step for the "
-                "fine-tuning: take shares that sum to less than 1"
-            )
+        refuse_no_rest(pretrain=config.pretrain, local=config.local)
         images, regions = ("student.encoder", "head_global"), ("student.decoders", "head_local")
         return (
             Stage("global", share=config.pretrain, trains=images, uses=frozenset({"unlabelled"})),
@@ -128,7 +125,7 @@ class GCL(Method):
 
     def _global(self, batch: Batch, progress: Progress) -> Terms:
         """Return how badly what lies in one partition finds the same partition in other crops and the other view."""
-        image, valid = _all_images(batch)
+        image, valid = batch.images()
         span = _all_spans(batch)
         means, found = zip(
             *(self._partitions(image, valid, span, batch, progress.generator(slot)) for slot in ("first", "second")),
@@ -164,7 +161,7 @@ class GCL(Method):
 
     def _local(self, view: Batch, progress: Progress) -> Terms:
         """Return how badly drawn regions find themselves in the other view among the others of their image."""
-        image, valid = _all_images(view)
+        image, valid = view.images()
         both = [intensity(image, progress.generator(slot), "strong", valid=valid) for slot in ("first", "second")]
         with torch.no_grad():  # the encoder stands still
             features = self.student.encode(torch.cat(both))
@@ -173,8 +170,7 @@ class GCL(Method):
         pooled = masked_pool(decoded, coarse_mask(valid, decoded.shape[2:]).repeat(2, *[1] * len(cells)), cells)
         z_1, z_2 = self.head_local(pooled.flatten(2).mT).chunk(2)  # (B, cells, D)
         held = coarse_mask(valid, torch.Size(cells)).flatten(1)
-        dice = torch.rand(held.shape, generator=progress.generator("regions"), device=held.device)
-        drawn = dice.masked_fill(~held, -1).topk(min(self.config.regions, held.shape[1])).indices  # (B, N)
+        drawn = drawn_places(held, self.config.regions, progress.generator("regions"))  # (B, N)
         losses = [
             nt_xent(z_1[b, index], z_2[b, index], index, held[b, index], tau=self.config.tau)
             for b, index in enumerate(drawn)
@@ -187,13 +183,6 @@ class GCL(Method):
     def predict(self, image: Tensor) -> Tensor:
         """Return the class probabilities (B, K, X, Y, Z) of the one network."""
         return self.student(image).softmax(1)
-
-
-def _all_images(batch: Batch) -> tuple[Tensor, Tensor]:
-    """Return labelled and unlabelled images (B, C, *spatial) and where they are valid."""
-    if batch.image_u is None or batch.valid_u is None:
-        return batch.image_l, batch.valid_l
-    return torch.cat([batch.image_l, batch.image_u]), torch.cat([batch.valid_l, batch.valid_u])
 
 
 def _all_spans(batch: Batch) -> Tensor:

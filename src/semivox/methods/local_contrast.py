@@ -37,7 +37,7 @@ from pydantic import Field
 from torch import Tensor
 
 from semivox.errors import ConfigError
-from semivox.methods.base import Method, MethodConfig
+from semivox.methods.base import Method, MethodConfig, refuse_no_rest
 from semivox.nets.build import MakeNet
 from semivox.nets.heads import mlp
 from semivox.ops.contrast import effective_rank, standardised
@@ -109,11 +109,7 @@ class LocalContrast(Method):
             ConfigError: nothing is left for the fine-tuning.
         """
         config = config if isinstance(config, Config) else Config()
-        if config.pretrain + config.local >= 1:
-            raise ConfigError(
-                f"method.pretrain = {config.pretrain} and method.local = {config.local} leave no step for the "
-                "fine-tuning: take shares that sum to less than 1"
-            )
+        refuse_no_rest(pretrain=config.pretrain, local=config.local)
         local, labels = 0.0 if config.reduce == "none" else config.local, frozenset({"labels"})
         images, pixels = ("student.encoder", "head_global"), ("student", "head_local")
         stages = (
@@ -134,9 +130,7 @@ class LocalContrast(Method):
 
     def _pretrain(self, batch: Batch, progress: Progress) -> Terms:
         """Return how badly images, labelled or not, find their other view among both views of all others."""
-        image, valid = batch.image_l, batch.valid_l
-        if batch.image_u is not None and batch.valid_u is not None:
-            image, valid = torch.cat([image, batch.image_u]), torch.cat([valid, batch.valid_u])
+        image, valid = batch.images()
         if len(image) < 2:
             raise ConfigError(
                 "stage 'pretrain' tells images apart, but a step has one crop: set stages.pretrain.batch_labelled or "

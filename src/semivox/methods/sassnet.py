@@ -27,12 +27,11 @@ from torch import Tensor
 
 from semivox.methods.base import Method, MethodConfig
 from semivox.nets.build import MakeNet
-from semivox.nets.critics import Critic
+from semivox.nets.critics import Critic, told_apart
 from semivox.nets.heads import conv_head
-from semivox.ops.adversarial import critic_loss
 from semivox.ops.boundary import label_distance
 from semivox.ops.dice import dice_ce, masked_mse
-from semivox.ops.freeze import through_frozen, unused
+from semivox.ops.freeze import unused
 from semivox.ops.ramps import sigmoid_rampup
 from semivox.types import Batch, Progress, Stage, Terms
 
@@ -91,14 +90,12 @@ class SASSNet(Method):
             terms.losses["supervised"] = terms.losses["supervised"] + unused(self.critic)
             return terms
         _, s_u = self._heads(view.image_u)
-        fooled = critic_loss(through_frozen(self.critic, s_u, view.image_u, view.valid_u), view.valid_u, real=True)
-        says_l = self.critic(s_l.detach(), view.image_l, view.valid_l)
-        says_u = self.critic(s_u.detach(), view.image_u, view.valid_u)
-        told = critic_loss(says_l, view.valid_l, real=True) + critic_loss(says_u, view.valid_u, real=False)
+        seen = (s_l, view.image_l, view.valid_l), (s_u, view.image_u, view.valid_u)
+        fooled, told = told_apart(self.critic, *seen)
         ramp = sigmoid_rampup(progress.fraction)
         heard = float(config.weight_adversarial > 0)  # a critic that none listens to does not learn
         terms.losses["adversarial"] = config.weight_adversarial * ramp * fooled
-        terms.losses["critic"] = heard * told / 2
+        terms.losses["critic"] = heard * told
         if progress.logged:
             terms.shown["adversarial_ramp"] = torch.tensor(ramp)
         return terms

@@ -30,6 +30,7 @@ from semivox.nets.heads import mlp
 from semivox.ops.adversarial import virtual_attack
 from semivox.ops.contrast import prototype_distance
 from semivox.ops.dice import dice_ce, soft_dice_between
+from semivox.ops.fields import drawn_places
 from semivox.ops.freeze import through_frozen
 from semivox.ops.ramps import sigmoid_rampup
 from semivox.ops.slices import listed
@@ -117,9 +118,7 @@ class SSNet(Method):
         self, features: Tensor, label: Tensor, valid: Tensor, progress: Progress, slot: str
     ) -> tuple[Tensor, Tensor]:
         """Return features (N, W) of voxels drawn from images, and their classes (N,), -1 of what is not valid."""
-        held = valid.flatten()
-        dice = torch.rand(held.shape, generator=progress.generator(slot), device=held.device)
-        drawn = dice.masked_fill(~held, -1).topk(min(self.config.voxels, len(held))).indices
+        drawn = drawn_places(valid.flatten(), self.config.voxels, progress.generator(slot))
         return listed(features)[drawn], label.where(valid, -1).flatten()[drawn]
 
     def _separation(self, f_l: Tensor, y_right: Tensor, parts: list[tuple[Tensor, Tensor]]) -> Tensor:

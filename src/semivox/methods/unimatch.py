@@ -27,9 +27,9 @@ from semivox.methods.base import Method, MethodConfig
 from semivox.nets.build import MakeNet
 from semivox.ops.dice import dice_ce, soft_dice_loss
 from semivox.ops.features import channel_drop
-from semivox.ops.freeze import in_eval
 from semivox.ops.mixing import mix, partner, some_boxes
 from semivox.ops.perturb import intensity
+from semivox.ops.uncertainty import pseudo_labels
 from semivox.types import Batch, Progress, Terms
 
 AREA = (0.02, 0.4)
@@ -68,7 +68,7 @@ class UniMatch(Method):
         view = self.augment(batch, progress)
         terms = Terms({"supervised": dice_ce(self.student(view.image_l), view.label_l, view.valid_l)})
         if view.clean_u is not None and view.valid_u is not None:
-            confidence, q = self._labels(view.clean_u)
+            confidence, q = pseudo_labels(self.student, view.clean_u, mode=self.config.label_mode)
             sure = view.valid_u & (confidence >= self.config.confidence)
             strong = torch.stack([self._strong(view, view.clean_u, q, sure, progress, number) for number in (1, 2)])
             features = self._dropped(view.clean_u, q, sure, progress)
@@ -77,13 +77,6 @@ class UniMatch(Method):
             if progress.logged:
                 terms.shown["sure"] = sure.sum() / view.valid_u.sum().clamp(min=1)
         return terms
-
-    @torch.no_grad()
-    def _labels(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the probability of the likeliest class and that class, both (B, *spatial)."""
-        logits = in_eval(self.student, image) if self.config.label_mode == "eval" else self.student(image)
-        confidence, q = logits.float().softmax(1).max(1)
-        return confidence, q
 
     def _strong(self, view: Batch, image: Tensor, q: Tensor, sure: Tensor, progress: Progress, number: int) -> Tensor:
         """Return the loss of one strong view, in which boxes bring their labels along."""

@@ -22,7 +22,7 @@ from torch import Tensor
 from semivox.errors import ConfigError
 from semivox.methods.base import Method, MethodConfig
 from semivox.nets.build import MakeNet
-from semivox.ops.dice import dice_ce
+from semivox.ops.dice import dice_ce, divergence
 from semivox.ops.ramps import sigmoid_rampup
 from semivox.types import Batch, Progress, Terms
 
@@ -81,7 +81,7 @@ class URPC(Method):
     def _rectified(self, x: Tensor, mean: Tensor, valid: Tensor) -> Tensor:
         """Return how far a scale is from the mean, where it is not too far, and by how much it is too far."""
         log_p = x.log_softmax(1)
-        distance = (torch.xlogy(mean, mean) - mean * log_p).sum(1)  # KL(mean || p), (B, *spatial)
+        distance = divergence(mean, log_p)
         weight = (-distance).exp() * valid
         if self.config.fixed_targets:
             weight = weight.detach()

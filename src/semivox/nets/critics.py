@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from semivox.nets.build import MakeNet
 from semivox.nets.heads import make_conv, make_dropout, make_norm
+from semivox.ops.adversarial import critic_loss
+from semivox.ops.freeze import through_frozen
 from semivox.ops.slices import coarse_mask, masked_mean
 
 CriticKind = Literal["pixel", "patch", "image", "whole"]
@@ -75,3 +77,19 @@ class Critic(nn.Module):
             mean = masked_mean(logits, coarse_mask(valid, logits.shape[2:]))
             return mean.reshape(len(p), *[1] * (logits.ndim - 1))
         return logits
+
+
+Seen = tuple[Tensor, Tensor, Tensor]
+"""What a critic is given: maps, images and where they are valid, as `Critic.forward` has them."""
+
+
+def told_apart(critic: Critic, real: Seen, fake: Seen) -> tuple[Tensor, Tensor]:
+    """Return what fakes lose by being told from real ones, and the critic by not telling them.
+
+    The first passes through the critic without moving it; for the second the maps are cut off from what made them. Real
+    and fake ones weigh alike whatever their numbers.
+    """
+    fooled = critic_loss(through_frozen(critic, *fake), fake[2], real=True)
+    says_real, says_fake = (critic(maps.detach(), image, valid) for maps, image, valid in (real, fake))
+    told = critic_loss(says_real, real[2], real=True) + critic_loss(says_fake, fake[2], real=False)
+    return fooled, told / 2

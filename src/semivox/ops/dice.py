@@ -85,6 +85,11 @@ def masked_mse(p: Tensor, q: Tensor, valid: Tensor | None = None) -> Tensor:
     return (square * valid.unsqueeze(1)).sum() / (valid.sum().clamp(min=1) * p.shape[1])
 
 
+def divergence(p: Tensor, log_q: Tensor) -> Tensor:
+    """Return KL(p || q) of every voxel, (B, *spatial), of probabilities and log-probabilities (B, K, *spatial)."""
+    return (-torch.special.entr(p) - p * log_q).sum(1)
+
+
 def masked_kl(p: Tensor, logits: Tensor, mask: Tensor) -> Tensor:
     """Return KL(p || softmax(logits)), the mean over each image's masked voxels, then over images; 0 without any.
 
@@ -94,7 +99,7 @@ def masked_kl(p: Tensor, logits: Tensor, mask: Tensor) -> Tensor:
         mask: (B, *spatial) bool; voxels that count. Images without one count as 0.
     """
     p = p.detach().float()
-    difference = (-torch.special.entr(p) - p * logits.float().log_softmax(1)).sum(1)  # (B, *spatial)
+    difference = divergence(p, logits.float().log_softmax(1))
     counts = mask.flatten(1).sum(1).clamp(min=1)
     return ((difference * mask).flatten(1).sum(1) / counts).mean()
 

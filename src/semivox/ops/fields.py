@@ -48,6 +48,18 @@ def beta(shape: Sequence[int], generator: torch.Generator, concentration: float)
     return (u - v).gather(0, first).squeeze(0).sigmoid()
 
 
+def drawn_places(held: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Return the indices (..., min(count, N)) of places drawn without replacement, in no order.
+
+    Args:
+        held: (..., N) bool; others are drawn only where these run out.
+        count: places wanted of each row.
+        generator: the only source of randomness, on the device of `held`.
+    """
+    dice = torch.rand(held.shape, generator=generator, device=held.device)
+    return dice.masked_fill(~held, -1).topk(min(count, held.shape[-1])).indices
+
+
 def per_item(x: Tensor, like: Tensor) -> Tensor:
     """Return `x` (B,) with as many trailing axes of length one as broadcasting over `like` (B, ...) needs."""
     return x.reshape(-1, *[1] * (like.ndim - 1))

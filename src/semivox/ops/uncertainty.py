@@ -1,15 +1,30 @@
 """How sure a net is of each voxel, and losses on pseudo labels that ask for it."""
 
 import math
+from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+
+from semivox.ops.freeze import in_eval
 
 
 def entropy(p: Tensor) -> Tensor:
     """Return -sum_k p_k ln p_k, (B, *spatial) float32, in [0, ln K], of probabilities (B, K, *spatial)."""
     return torch.special.entr(p.float()).sum(1)
+
+
+def likeliest(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the probability of each voxel's likeliest class, float32, and that class, both (B, *spatial)."""
+    probability, label = logits.float().softmax(1).max(1)
+    return probability, label
+
+
+@torch.no_grad()
+def pseudo_labels(net: nn.Module, image: Tensor, *, mode: Literal["eval", "train"]) -> tuple[Tensor, Tensor]:
+    """Return what is `likeliest` by a net that learns: without its dropout, or as it is in training."""
+    return likeliest(in_eval(net, image) if mode == "eval" else net(image))
 
 
 def entropy_loss(logits: Tensor, valid: Tensor | None = None) -> Tensor:

@@ -1,13 +1,12 @@
 """Scans that could not be predicted: passed over, told, and listed in failed.csv beside the masks."""
 
 import csv
-import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from semivox.errors import ConfigError, PredictionError, RunError
-from semivox.files import write_atomic
+from semivox.errors import ConfigError, PredictionError, RunError, one_line
+from semivox.files import write_table
 
 COLUMNS = ("case", "file", "error")
 Row = dict[str, str]
@@ -36,7 +35,7 @@ class Failures:
         except (RunError, ConfigError):
             raise
         except Exception as error:  # whatever a reader or a net makes of a strange scan; MemoryError, too, is its size
-            text = " ".join(str(error).split()) or type(error).__name__
+            text = one_line(error)
             self.cause = self.cause or error
             self.rows[case] = {"case": case, "file": str(files[0]), "error": text}
             self.on_note(f"case '{case}' is passed over: {text}")
@@ -52,11 +51,7 @@ class Failures:
         if not rows:
             file.unlink(missing_ok=True)
             return
-        text = io.StringIO()
-        table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows[case] for case in sorted(rows))
-        write_atomic(file, lambda handle: handle.write(text.getvalue().encode()))
+        write_table(file, COLUMNS, (rows[case] for case in sorted(rows)))
 
     def raise_together(self, masks: Sequence[Path], output: Path) -> None:
         """Raise what went wrong, a line for each case, if anything did.

@@ -19,7 +19,7 @@ from semivox.ops.windows import slide
 from semivox.prediction.arrays import volume_of
 from semivox.prediction.maps import mask_of
 from semivox.runs.building import make_fabric, make_method, without_first_weights
-from semivox.runs.checkpoint import load_method, whole_number
+from semivox.runs.checkpoint import load_method, steps_taken
 from semivox.runs.folder import RunFolder, open_run, read_checkpoint
 from semivox.runs.folds import each_run
 from semivox.runs.trust import admit_method
@@ -89,8 +89,7 @@ class Predictor:
         self.fabric = make_fabric(self.run.config.model_copy(update={"precision": precision}), device)
         method = make_method(without_first_weights(self.run.config), self.run.facts)
         state = read_checkpoint(checkpoint)
-        self.step = whole_number(state, "total_step", checkpoint, low=1)
-        self.steps = whole_number({"steps": self.step, **state}, "steps", checkpoint, low=1)
+        self.step, self.steps = steps_taken(state, checkpoint)
         load_method(method, state, checkpoint)
         self.method = method.to(self.fabric.device).eval()
         self.others = tuple(Predictor(other, device=device, trust=trust) for other in paths[1:])

@@ -1,16 +1,14 @@
 """The quality of masks without their labels: quality.csv, a row a case and class, the likely worst cases first."""
 
-import csv
-import io
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from semivox.data.volume import Volume, disagreements, read_image, read_label
+from semivox.data.volume import Volume, differences_of, read_image, read_label
 from semivox.errors import ConfigError, DatasetError, GeometryError
-from semivox.files import listed, write_atomic
+from semivox.files import listed, write_table
 from semivox.quality.calibration import Calibration, cases_for
 from semivox.quality.evidence import calibrated, labelled_scans, read_record, unit_of, voxel_size
 from semivox.quality.opinions import Opinions, agreement
@@ -69,6 +67,7 @@ def estimate_quality(
     calibration = calibrated(listed(out_of_fold), opinions, device=device, trust=trust)
     run = opinions.first.run
     labelled = labelled_scans(run, opinions.first, on_note)
+    classes = list(zip(opinions.first.recipe.label_values, run.facts["classes"], strict=True))
     files, found = list_masks(masks), []
     cases = {case: paths for case, paths in record["images"].items() if case in files}
     for done, (case, paths) in enumerate(cases.items()):
@@ -77,8 +76,7 @@ def estimate_quality(
         _refuse_other_grid(case, mask, volume)
         others = opinions.masks(volume, case)
         unlike = is_unlike(profile(opinions.first.prepared(volume, case=case).numpy()), labelled.profiles)
-        values = dict(zip(opinions.first.recipe.label_values, run.facts["classes"], strict=True))
-        for value, name in list(values.items())[1:]:
+        for value, name in classes[1:]:
             agreed = agreement(mask.array, others, value)
             own = traits_of(mask.array == value, voxel_size(mask))
             words = flags(own, labelled.traits.get(value, ()), unit_of(mask))
@@ -115,12 +113,13 @@ def worst_first(rows: Sequence[Row]) -> list[Row]:
 
 def _estimated(calibration: Calibration, value: int, agreed: float, coverage: float) -> Row:
     cases, known = calibration.cases(value), not math.isnan(agreed)
+    lower = calibration.lower(value, agreed, coverage) if known else math.nan
     remark = ""
-    if known and math.isnan(calibration.lower(value, agreed, coverage)):
+    if known and math.isnan(lower):
         remark = f"no bound: a coverage of {coverage:.0%} takes {cases_for(coverage)} calibration cases, found {cases}"
     return {
         "dice_estimated": calibration.estimate(value, agreed) if known else math.nan,
-        "dice_lower": calibration.lower(value, agreed, coverage) if known else math.nan,
+        "dice_lower": lower,
         "coverage": coverage,
         "calibration_cases": cases,
         "agreement": agreed,
@@ -134,20 +133,15 @@ def _seen(own: Traits, words: Sequence[str], unit: str) -> Row:
 
 
 def _refuse_other_grid(case: str, mask: Volume, volume: Volume) -> None:
-    if differences := disagreements(mask, volume):
-        what = "; ".join(f"{name}: found {found}, expected {expected}" for name, found, expected in differences)
-        raise GeometryError(f"{case}: the mask does not lie on its scan's grid: {what}; predict it again")
+    if differences := differences_of(mask, volume):
+        raise GeometryError(f"{case}: the mask does not lie on its scan's grid: {differences}; predict it again")
 
 
 def _write(rows: Sequence[Row], output: Path) -> None:
     if not rows:
         raise DatasetError("found no mask whose scan prediction.json names: predict again")
-    text = io.StringIO(newline="")
     columns = [name for name in rows[0] if name != "remark"] + ["remark"]
-    table = csv.DictWriter(text, columns, lineterminator="\n")
-    table.writeheader()
-    table.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
-    write_atomic(output, lambda file: file.write(text.getvalue().encode()))
+    write_table(output, columns, ({key: _cell(value) for key, value in row.items()} for row in rows))
 
 
 def _cell(value: Any) -> Any:

@@ -68,13 +68,17 @@ def calibrated(folders: Sequence[Path], opinions: Opinions, *, device: str, trus
     masks = list_masks(first / "out_of_fold" / "masks")
     mirrored = _mirrored(first, device=device, trust=trust) if opinions.mirrored else {}
     excess: dict[int, list[float]] = {}
+    by_case: dict[str, dict[int, float]] = {}
     for row in read_scores(first / "out_of_fold" / "scores.csv").rows:
         dice = row.values["dice"]
-        if row.value is None or row.case not in masks or math.isnan(dice):
-            continue
-        seconds = [read_label(_mask_of(row.case, folder)).array for folder in others] or [mirrored[row.case]]
-        agreed = agreement(read_label(masks[row.case]).array, seconds, row.value)
-        excess.setdefault(row.value, []).append((0.0 if math.isnan(agreed) else agreed) - dice)
+        if row.value is not None and row.case in masks and not math.isnan(dice):
+            by_case.setdefault(row.case, {})[row.value] = dice
+    for case, scores in by_case.items():
+        mask = read_label(masks[case]).array
+        seconds = [read_label(_mask_of(case, folder)).array for folder in others] or [mirrored[case]]
+        for value, dice in scores.items():
+            agreed = agreement(mask, seconds, value)
+            excess.setdefault(value, []).append((0.0 if math.isnan(agreed) else agreed) - dice)
     return Calibration(excess)
 
 

@@ -24,6 +24,16 @@ def whole_number(state: Mapping[str, Any], key: str, path: Path, *, low: int = 0
     return found
 
 
+def steps_taken(state: Mapping[str, Any], path: Path) -> tuple[int, int]:
+    """Return how many steps the weights of a checkpoint have taken, and how many the whole run has.
+
+    Raises:
+        RunError: either is no such number.
+    """
+    step = whole_number(state, "total_step", path, low=1)
+    return step, whole_number({"steps": step, **state}, "steps", path, low=1)
+
+
 def load_method(method: nn.Module, state: Mapping[str, Any], path: Path) -> None:
     """Give a method the weights, banks and queues that a checkpoint holds.
 

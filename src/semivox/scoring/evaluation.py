@@ -6,8 +6,6 @@ Rules: a class that only one of mask and label has is a failure (overlaps 0, dis
 a listed case without a mask; a class that neither has is excluded from the means (NaN) and counted.
 """
 
-import csv
-import io
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -20,9 +18,9 @@ import numpy as np
 from semivox.data.description import Description, read_description
 from semivox.data.faults import sentences
 from semivox.data.splitting import Split
-from semivox.data.volume import Volume, disagreements, is_picture, read_label
+from semivox.data.volume import Volume, differences_of, is_picture, read_label
 from semivox.errors import ConfigError, DatasetError, GeometryError, RunError
-from semivox.files import read_object, write_atomic
+from semivox.files import read_object, write_atomic, write_table
 from semivox.scoring.metrics import HD95_DEFINITIONS, Scores, confusion_matrix, failed_scores, score_masks
 from semivox.scoring.pairing import cases_to_score, list_masks, list_test_labels
 from semivox.scoring.summary import summarise, summarise_apart, summarise_overlap
@@ -237,10 +235,9 @@ def _cells(scores: Scores, rules: Rules, voxel: float) -> Row:
 
 
 def _check_grid(case: str, mask: Volume, label: Volume) -> None:
-    if differences := disagreements(mask, label):
-        what = "; ".join(f"{name}: found {found}, expected {expected}" for name, found, expected in differences)
+    if differences := differences_of(mask, label):
         raise GeometryError(
-            f"{case}: {mask.source.path} does not lie on the grid of {label.source.path.name}: {what}; "
+            f"{case}: {mask.source.path} does not lie on the grid of {label.source.path.name}: {differences}; "
             "restore the mask to its scan's own grid, as 'semivox predict' does"
         )
 
@@ -255,17 +252,13 @@ def _check_values(case: str, volume: Volume, counted: np.ndarray, dataset: Descr
 
 
 def _write(rows: Sequence[Row], summary: Mapping[str, Any], output: Path) -> None:
-    table = io.StringIO(newline="")
-    writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{output.parent}: cannot be made ({error}); name a folder that is writable") from error
     text = json.dumps(_without_nan(summary), indent=1, allow_nan=False) + "\n"
     write_atomic(output.with_suffix(".json"), lambda file: file.write(text.encode()))
-    write_atomic(output, lambda file: file.write(table.getvalue().encode()))
+    write_table(output, list(rows[0]), rows)
 
 
 def _without_nan(value: Any) -> Any:

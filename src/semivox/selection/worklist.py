@@ -1,7 +1,6 @@
 """The worklist: which scans to label next, why, and each one's present mask, to be corrected in a viewer."""
 
 import csv
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from semivox.data.dataset import Dataset, read_dataset
 from semivox.data.splitting import read_split
 from semivox.data.volume import bare_name, read_image
 from semivox.errors import ConfigError, DatasetError, nearest
-from semivox.files import write_atomic
+from semivox.files import write_table
 from semivox.prediction.files import predict
 from semivox.prediction.predictor import Predictor
 from semivox.selection.embedding import embed
@@ -131,10 +130,8 @@ def _estimated_doubts(quality: Path, cases: Mapping[str, Case]) -> dict[str, flo
 
 def _write(chosen: Sequence[Choice], cases: Mapping[str, Case], masks: Sequence[Path], output: Path) -> None:
     named = {bare_name(mask): mask for mask in masks}
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["rank", "case", "reason", "image", "mask"])
-    for rank, choice in enumerate(chosen, 1):
-        image, mask = cases[choice.case].images[0], named[choice.case]
-        table.writerow([rank, choice.case, choice.reason, image, mask])
-    write_atomic(output, lambda file: file.write(text.getvalue().encode()))
+    rows = [
+        {"rank": rank, **choice._asdict(), "image": cases[choice.case].images[0], "mask": named[choice.case]}
+        for rank, choice in enumerate(chosen, 1)
+    ]
+    write_table(output, list(rows[0]), rows)
