@@ -23,6 +23,9 @@ FLAGS = (
 )  # fmt: skip
 
 
+KEYS = {"left": "\ue012", "up": "\ue013", "right": "\ue014", "down": "\ue015", "escape": "\ue00c", "enter": "\ue007"}
+
+
 class Page:
     """An open page.
 
@@ -41,6 +44,10 @@ class Page:
         self._cdp("Emulation.setDeviceMetricsOverride", **size)
         self._post("/url", url=file.resolve().as_uri())
 
+    def reload(self) -> None:
+        """Load the page anew."""
+        self._post("/refresh")
+
     def run(self, script: str) -> Any:
         """Return what a script returns in the page."""
         return self._post("/execute/sync", script=script, args=[])
@@ -48,6 +55,39 @@ class Page:
     def console(self) -> list[str]:
         """Return the messages of the browser's console since the last call: errors, refused files, warnings."""
         return [entry["message"] for entry in self._post("/se/log", type="browser")]
+
+    def press(self, *keys: str) -> None:
+        """Press keys one after the other, as a person does; those of WebDriver's table are named by `KEYS`."""
+        pressed = [{"type": kind, "value": KEYS.get(key, key)} for key in keys for kind in ("keyDown", "keyUp")]
+        self._post("/actions", actions=[{"type": "key", "id": "keys", "actions": pressed}])
+
+    def drag(self, start: tuple[int, int], by: tuple[int, int]) -> None:
+        """Press the mouse at a point, in CSS pixels from the window's corner, move it, and let it go."""
+        steps = [
+            {"type": "pointerMove", "x": start[0], "y": start[1]},
+            {"type": "pointerDown", "button": 0},
+            {"type": "pointerMove", "x": start[0] + by[0], "y": start[1] + by[1], "duration": 50},
+            {"type": "pointerUp", "button": 0},
+        ]
+        self._post("/actions", actions=[{"type": "pointer", "id": "mouse", "actions": steps}])
+
+    def roll(self, at: tuple[int, int], down: int) -> None:
+        """Turn the mouse's wheel at a point by so many CSS pixels."""
+        turn = {"type": "scroll", "x": at[0], "y": at[1], "deltaX": 0, "deltaY": down}
+        self._post("/actions", actions=[{"type": "wheel", "id": "wheel", "actions": [turn]}])
+
+    def choose_file(self, selector: str, file: Path) -> None:
+        """Give a file to an input."""
+        [found] = self._post("/element", using="css selector", value=selector).values()
+        self._post(f"/element/{found}/value", text=str(file.resolve()))
+
+    def download_to(self, folder: Path) -> None:
+        """Let downloads go into a folder without a question."""
+        self._cdp("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+
+    def before_loading(self, script: str) -> None:
+        """Run a script in every page that is loaded from now on, before its own."""
+        self._cdp("Page.addScriptToEvaluateOnNewDocument", source=script)
 
     def shoot(self, file: Path) -> Path:
         """Write a PNG of the whole page and return its path."""

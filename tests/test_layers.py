@@ -33,15 +33,16 @@ ALLOWED = {
     "nets": {"ops", "errors", "types"},
     "methods": {"nets", "ops", "errors", "types"},
     "reporting": {"scoring", "data", "files", "config", "errors"},
+    "reviewing": {"reporting", "scoring", "data", "files", "errors"},
     "runs": {"methods", "nets", "config", *BASE},
     "training": {"runs", *BELOW_RUNS},
     "prediction": {"runs", "data", "ops", "config", "files", "errors"},
-    "exchange": {"prediction", "runs", "scoring", "data", "ops", "files", "errors"},
+    "exchange": {"reviewing", "prediction", "runs", "scoring", "data", "ops", "files", "errors"},
     "quality": {"prediction", "runs", "scoring", "data", "files", "errors"},
     "benchmarking": {"training", "prediction", "runs", "scoring", "reporting", *BELOW_RUNS},
-    "selection": {"prediction", "runs", "nets", "data", "files", "errors", "scoring"},
-    "workflow": {"quality", *BELOW_WORKFLOW},
-    "cli": {"selection", "workflow", "quality", "exchange", *BELOW_WORKFLOW},
+    "selection": {"reviewing", "prediction", "runs", "nets", "data", "files", "errors", "scoring"},
+    "workflow": {"quality", "reviewing", *BELOW_WORKFLOW},
+    "cli": {"selection", "workflow", "quality", "exchange", "reviewing", *BELOW_WORKFLOW},
 }
 """Who may import whom, one row a room; every room also imports itself."""
 LOOSE = {"__init__.py", "errors.py", "types.py", "files.py", "py.typed"}

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import thresholding
+from reviewing_folders import write_review
 from semivox import make_split, predict, read_dataset, write_split
 from toys import write_toy_dataset
 
@@ -28,7 +29,7 @@ def test_a_net_is_written_and_its_folder_is_said(semivox, place):
 
 
 def test_a_data_set_is_written_and_what_was_left_out_is_said(semivox, place):
-    (place / "review.json").write_text('{"cases": {"case_03": {"choice": "accept"}, "case_04": {"choice": "reject"}}}')
+    write_review(place / "review.json", place / "masks", {"case_03": "accept", "case_04": "reject"})
     words = ("export", "--format", "nnunet", "run", "data", "masks", "--review", "review.json", "-o", "set")
     code, out, err = semivox(*words)
     assert code == 0

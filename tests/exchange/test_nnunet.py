@@ -13,6 +13,7 @@ import SimpleITK
 from numpy.testing import assert_allclose, assert_array_equal
 
 import thresholding
+from reviewing_folders import write_review
 from scans import affine_of, save
 from semivox import export_dataset, make_split, predict, read_dataset, write_split
 from semivox.errors import DatasetError, GeometryError
@@ -69,9 +70,7 @@ def test_labels_of_the_run_and_masks_of_the_others_go_in_and_held_out_scans_neve
 
 def test_with_a_review_only_accepted_masks_go_in(place):
     said = {"case_02": "accept", "case_03": "accept", "case_05": "correct", "case_06": "reject"}
-    cases = {case: {"choice": choice, "note": "seen"} for case, choice in said.items()}
-    (place / "review.json").write_text(json.dumps({"cases": cases}))
-    exported = export(place, review=place / "review.json")
+    exported = export(place, review=write_review(place / "review.json", place / "masks", said))
     assert exported.masks == ("case_02",)
     assert exported.left_out == {
         "case_03": "held out", "case_04": "held out", "case_05": "to be corrected", "case_06": "rejected",
@@ -79,16 +78,11 @@ def test_with_a_review_only_accepted_masks_go_in(place):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("review", "message"), [
-    ("no JSON", "is damaged"),
-    ('{"case_02": "accept"}', "review.json: found None"),
-    ('{"cases": {"case_02": {"choice": "yes"}}}', "found 'yes' for case 'case_02', expected one of accept"),
-    ('{"cases": {"case_02": 3}}', "found 3 for case 'case_02'"),
-])  # fmt: skip
-def test_what_is_no_review_is_refused(review, message, place):
-    (place / "review.json").write_text(review)
-    with pytest.raises(DatasetError, match=message):
-        export(place, review=place / "review.json")
+def test_a_review_of_other_masks_is_refused(place):
+    review = write_review(place / "review.json", place / "masks", {"case_05": "accept"})
+    shutil.copy(place / "masks/case_06.nii.gz", place / "masks/case_05.nii.gz")
+    with pytest.raises(DatasetError, match="found another mask of 'case_05' than"):
+        export(place, review=review)
     assert not list(place.glob("*Dataset501*"))
 
 

@@ -1,6 +1,7 @@
 """`semivox run`, as a user runs it: from a folder to ranked masks, killed and gone on with, and what is refused."""
 
 import csv
+import json
 import os
 import re
 import shutil
@@ -61,17 +62,20 @@ def test_every_scan_without_a_label_has_a_mask_an_estimate_and_a_picture(done):
     assert {row["calibration_cases"] for row in rows} == {"2"}
     assert {row["coverage"] for row in rows} == {"0.6667"}, "two cases promise no more"
     page = (done / "index.html").read_text()
-    assert [case for case in re.findall(r"<b>(.*?)</b>", page)] == [row["case"] for row in rows], "the worst first"
-    assert page.count("data:image/png;base64,") == 2
-    assert "above" in page
-    assert not re.findall(r"https?://", page), "offline"
+    shown = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page).group(1))
+    assert [case["case"] for case in shown["cases"]] == [row["case"] for row in rows], "the worst first"
+    assert all(case["estimates"][0]["lower"] is not None for case in shown["cases"])
+    assert sorted(path.stem for path in (done / "review").iterdir()) == ["case_02", "case_03"]
+    assert "2 labelled and 2 unlabelled scans" in page
 
 
 def test_the_same_call_again_trains_and_predicts_nothing(done, data, monkeypatch):
     before = made(done)
     monkeypatch.setattr(course, "measured", None)
+    (done / "review.json").write_text("a review that was saved beside the page")
     run(data, output=done, members=2, folds=2, cache=done.parent / "cache", device="cpu")
     assert before == made(done)
+    assert (done / "review.json").exists()
 
 
 def test_other_words_for_a_folder_that_was_begun_are_refused(done, data, monkeypatch, capsys):

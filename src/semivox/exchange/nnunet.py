@@ -24,8 +24,8 @@ from semivox.data.volume import (
 from semivox.errors import ConfigError, DatasetError, GeometryError
 from semivox.exchange.bundle import write_json
 from semivox.exchange.opening import finished_run
-from semivox.exchange.review import read_review
 from semivox.files import refuse_used_folder, whole_folder, write_table
+from semivox.reviewing.review import Verdict, read_review
 from semivox.runs.folder import RunFolder
 from semivox.scoring.pairing import list_masks
 
@@ -72,7 +72,7 @@ def export_dataset(
         data: the data set that it was trained on.
         masks: a folder with CASE.nii.gz or the like, as `predict` writes it.
         output: a folder that is not there, or empty.
-        review: a review.json: only masks that it accepts go in; else all do.
+        review: a review.json of these masks: only what it accepts goes in; else all do.
         unlabelled: a further folder of unlabelled scans, as the run had it.
         on_case: called with (case, done, all) before each case.
         on_note: called with a sentence on what is left to do.
@@ -92,7 +92,7 @@ def export_dataset(
     files = list_masks(masks, labelled=dataset.cases)
     if not files:
         raise DatasetError(f"{masks}: found no mask in it, expected CASE.nii.gz or the like, as `semivox predict` does")
-    left_out = _left_out(split, dataset, files, None if review is None else read_review(Path(review)))
+    left_out = _left_out(split, dataset, files, None if review is None else read_review(Path(review), files))
     labels = {case: file for case in split.labelled if case not in left_out and (file := dataset.case(case).label)}
     sources = {case: file for case, file in files.items() if case not in left_out} | labels
     _refuse_none(sources, left_out, masks)
@@ -143,7 +143,7 @@ def _refuse_misfit(run: RunFolder, dataset: Dataset) -> None:
 
 
 def _left_out(
-    split: Split, dataset: Dataset, masks: Mapping[str, Path], review: Mapping[str, str] | None
+    split: Split, dataset: Dataset, masks: Mapping[str, Path], review: Mapping[str, Verdict] | None
 ) -> dict[str, str]:
     """Return why cases do not go in, as far as it is known before they are read."""
     sealed = {patient_of(case, split.patients, unknown=case) for case in split.held_out}
@@ -157,7 +157,7 @@ def _left_out(
 
 
 def _reason(
-    case: str, split: Split, dataset: Dataset, masks: Mapping[str, Path], review: Mapping[str, str] | None
+    case: str, split: Split, dataset: Dataset, masks: Mapping[str, Path], review: Mapping[str, Verdict] | None
 ) -> str:
     """Return why a case that nothing holds out does not go in, or nothing."""
     if case not in dataset.cases:
@@ -168,8 +168,9 @@ def _reason(
         return "no mask"
     if review is None:
         return ""
-    choice = review.get(case, "not reviewed")
-    return "" if choice == "accept" else {"correct": "to be corrected", "reject": "rejected"}.get(choice, choice)
+    if case not in review:
+        return "not reviewed"
+    return {"accept": "", "correct": "to be corrected", "reject": "rejected"}[review[case].choice]
 
 
 def _refuse_none(cases: Collection[str], left_out: Mapping[str, str], masks: Path) -> None:

@@ -8,7 +8,7 @@
         runs/            a run folder for each member and for the second opinion, and with --folds the cross-validations
         masks/           of every scan without a label
         quality.csv      each mask's estimated Dice
-        index.html       the masks, the likely worst first
+        index.html       the page to review the masks on, the likely worst first; review/ has what it shows
 """
 
 import tempfile
@@ -28,10 +28,10 @@ from semivox.files import locked_folder, refuse_no_folder, write_atomic
 from semivox.planning.plan import plan_dataset
 from semivox.prediction.files import predict
 from semivox.quality.estimate import estimate_quality
+from semivox.reviewing.page import FOLDER, write_page
 from semivox.training.loop import Row
 from semivox.training.start import train
 from semivox.workflow.course import Course, Pace, expected_seconds, fitting_steps, keep, kept, measured
-from semivox.workflow.page import write_page
 
 METHOD, SECOND = "averaged_match", "supervised"
 
@@ -150,6 +150,7 @@ def planned(
 def _refuse_foreign(output: Path) -> None:
     """Refuse a folder that holds something else."""
     known = {"data", "config.toml", "course.json", "runs", "masks", "quality.csv", "index.html", "lock"}
+    known |= {FOLDER, "review.json"}
     if output.is_dir() and (found := sorted({path.name for path in output.iterdir() if path.name[0] != "."} - known)):
         raise RunError(f"{output} holds {found[0]}: name an empty or a new folder with -o")
 
@@ -259,7 +260,16 @@ def _masks_and_page(
         on_note=told.note,
     )
     summary = _summary(course, len(dataset.labelled), len(scans))
-    return write_page(rows, scans, masks, output / "index.html", title=dataset.name, summary=summary)
+    return write_page(
+        rows,
+        scans,
+        masks,
+        output / "index.html",
+        title=dataset.name,
+        summary=summary,
+        channels=dataset.channels,
+        on_case=_cases(told, "drawn"),
+    )
 
 
 def _coverage(labelled: int) -> float:
