@@ -36,7 +36,7 @@ class Batch:
         clean_u: ``image_u`` as a teacher sees it: moved, but with its own intensities; None before `Method.augment`.
         valid_u, corner_u, span_u: as for the labelled ones.
         targets_u: what a method adds to be moved with the crops by `Method.augment`.
-        case_u: (B,) int64 index into the stage's part of the split's unlabelled list.
+        case_u: (B,) int64 index into the unlabelled cases that the stage trains on, in the split's order.
         label_u: (B, *spatial) int64 pseudo label, zero in padding; None where the stage reads none.
         weight_u: (B, *spatial) float32 probability of that label, zero in padding; None where there is none.
         spacing: voxel size in mm along the crop's axes.
@@ -117,6 +117,8 @@ class Stage:
         relabel: None, "all" or a part: relabelled by ``predict``, in evaluation mode, when the stage ends.
         reads: the generation of pseudo labels it trains on, with "pseudo" in `uses`; or None. The n-th stage that
             relabels makes generation n (from 1); in it, cases of other parts keep their newest label before.
+        keep: share of the pool's cases that it trains on, at least one: those whose label agrees best with the newest
+            one of an earlier generation.
     """
 
     name: str
@@ -131,6 +133,7 @@ class Stage:
     pool: str | int = "all"
     relabel: str | int | None = None
     reads: int | None = None
+    keep: float = 1.0
 
 
 class Progress:

@@ -86,6 +86,8 @@ MAP = {
         "smoothness": WHOLE,
         "separation": WHOLE | {"projector", "predictor", "scores", "scores_prototypes"},
     },
+    ("self_training", "supervised"): {"supervised": WHOLE},
+    **{("self_training", f"generation_{t}"): {"supervised": WHOLE, "pseudo": WHOLE} for t in (1, 2)},
     ("simcvd", "train"): {
         "supervised": WHOLE,
         "sdm": WHOLE | {"head_sdm"},

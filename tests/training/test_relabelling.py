@@ -1,5 +1,6 @@
 """Offline self-training: each stage sees its part and its labels, and a relabelling may be cut anywhere."""
 
+import csv
 import os
 import signal
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from semivox.methods import method_module
 from semivox.ops.windows import slide
 from semivox.runs.building import make_method
 from semivox.runs.folder import open_run, read_checkpoint
-from semivox.training.relabelling import Relabelling, check_stages
+from semivox.training.relabelling import Relabelling, agreement, check_stages
 from semivox.types import Stage, seed_from
 from toy_training import start_process, train_toy
 from toys import write_toy_dataset
@@ -316,11 +317,78 @@ def test_a_generation_is_each_cases_newest_label_up_to_it(tmp_path):
     found = a_relabelling(tmp_path, both)
     for index in (0, 1):
         found.relabel(index, Thresholds(), a_fabric(), never)
-    assert found.labels(both[0]) is None
+    assert found.given(both[0]) == (found.unlabelled, None)
     for stage, generations in ((both[3], (1, 2)), (both[4], (1, 1))):
-        places = found.labels(stage).places.values()
+        places = found.given(stage)[1].places.values()
         assert {place.case for place in places} == {case.name for case in found.unlabelled}
         assert all(place.generation == generations[place.part] for place in places)
+
+
+def test_agreement_is_the_mean_dice_of_the_classes_that_either_label_has():
+    """By hand: class 1 in 2 + 1 voxels, 1 of them shared, 2 / 3; class 2 in 1 + 1, none shared, 0; background out."""
+    label, other = np.array([[0, 1], [1, 2]], np.uint8), np.array([[0, 1], [2, 0]], np.uint8)
+    assert agreement(label, other) == agreement(other, label) == pytest.approx((2 / 3 + 0) / 2)
+    assert agreement(label, label) == agreement(0 * label, 0 * label) == 1
+    assert agreement(label, 0 * label) == 0
+
+
+KEEPING = (
+    Stage("first", uses=LABELS, relabel="all"),
+    Stage("second", uses=PSEUDO, reads=1, relabel="all"),
+    Stage("third", uses=PSEUDO, reads=2, keep=0.5),
+)
+
+
+def a_store_of_two_generations(folder: Path, agreeing: dict[str, int]) -> Relabelling:
+    """Return a relabelling with stages `KEEPING`; `agreeing` of each case's ten voxels of class 1 stay."""
+    found = a_relabelling(folder, KEEPING)
+    for case in found.unlabelled:
+        for generation in (1, 2):
+            label = np.zeros(case.image.shape[1:], np.uint8)
+            start = 10 - agreeing[case.name] if generation == 2 else 0
+            label.flat[start : start + 10] = 1
+            weight = np.ones(label.shape, np.float16)
+            found.store.keep(Key(case.name, 0, generation), lambda made=(label, weight): made)
+    return found
+
+
+def test_a_stage_keeps_its_share_of_the_cases_those_whose_labels_agree_best(tmp_path):
+    agreeing = {"case_0": 9, "case_1": 2, "case_2": 10, "case_3": 0, "case_4": 9}
+    found = a_store_of_two_generations(tmp_path, agreeing)
+    cases, labels = found.given(KEEPING[2])
+    assert [case.name for case in cases] == [*labels] == ["case_0", "case_2", "case_4"]  # 3 of 5, in the pool's order
+    assert {place.generation for place in labels.places.values()} == {2}
+    assert found.agreements(KEEPING[2]) == pytest.approx({name: count / 10 for name, count in agreeing.items()})
+    with (tmp_path / "kept_third.csv").open() as file:
+        written = [(row["case"], float(row["agreement"]), row["kept"]) for row in csv.DictReader(file)]
+    assert written == [
+        *(("case_2", 1.0, "1"), ("case_0", 0.9, "1"), ("case_4", 0.9, "1"), ("case_1", 0.2, "0"), ("case_3", 0.0, "0")),
+    ]
+
+
+@pytest.mark.parametrize(("keep", "count"), [(1.0, 5), (0.99, 5), (0.5, 3), (0.2, 1), (0.01, 1)])
+def test_a_share_is_rounded_up_so_that_no_stage_is_left_without_a_case(keep, count, tmp_path):
+    found = a_store_of_two_generations(tmp_path, dict.fromkeys((f"case_{n}" for n in range(5)), 5))
+    cases, labels = found.given(replace(KEEPING[2], keep=keep))
+    assert [case.name for case in cases] == [*labels] == [f"case_{n}" for n in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("index", "change", "message"),
+    [
+        (2, {"keep": 0.0}, "keep = 0.0, expected a share above 0, up to 1"),
+        (2, {"keep": 1.5}, "keep = 1.5, expected a share above 0, up to 1"),
+        (0, {"keep": 0.5}, "stage 'first' keeps the cases whose pseudo labels agree, but part 0 of its pool is not"),
+        (1, {"keep": 0.5}, "stage 'second' keeps .* relabelled twice before it"),
+        (2, {"reads": 1}, "stage 'third' keeps .* relabelled twice before it"),
+    ],
+)
+def test_a_share_of_cases_that_cannot_be_compared_is_refused(index, change, message):
+    check_stages(KEEPING)
+    stages = list(KEEPING)
+    stages[index] = replace(stages[index], **change)
+    with pytest.raises(ConfigError, match=message):
+        check_stages(stages)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,12 @@ ARCO = {"method": "arco", "fields": SMALL, "settings": TWO | FLAT}
 MATCH = {"method": "averaged_match", "fields": {"optimizer": "adamw"}, "settings": {"steps": 8, "checkpoint_every": 2}}
 # Generations of one and two steps, each from the supervised net, with labels that the one before has made.
 ATSO = {"method": "atso", "settings": {"steps": 8, "checkpoint_every": 2}}
+# The same from fresh weights, on the scans whose two labels agree.
+AGREE = {
+    "method": "self_training",
+    "fields": {"keep": "agree", "kept": 0.5},
+    "settings": {"steps": 8, "checkpoint_every": 2},
+}
 QUEUE = {"framework": "knn_moco", "count": 8, "queue": 20, "neighbours": 3, "width": 8}
 PIXELS = {"method": "pixel_contrast", "fields": QUEUE}
 REGIONS = {"method": "secl", "fields": {"contrast": "region", "width": 8}}
@@ -124,7 +130,9 @@ def test_a_run_that_crashes_between_checkpoints_takes_the_lost_steps_again(metho
 
 
 @pytest.mark.parametrize("cut", range(1, 8))
-@pytest.mark.parametrize("words", [STAGED, ARCO, MATCH, ATSO], ids=["stages", "arco", "averaged_match", "atso"])
+@pytest.mark.parametrize(
+    "words", [STAGED, ARCO, MATCH, ATSO, AGREE], ids=["stages", "arco", "averaged_match", "atso", "self_training"]
+)
 def test_a_cut_anywhere_in_a_method_of_several_stages_changes_nothing(words, cut, whole, train_toy, tmp_path):
     assert not train_toy(tmp_path / "stopped", on_row=stop_behind(cut), **words).finished
     with pytest.raises(CrashError):

@@ -28,15 +28,13 @@ Shapes: B volumes, C channels, K classes, X Y Z voxels; _l labelled, _u unlabell
 from typing import Literal
 
 from pydantic import Field
-from torch import Tensor
 
-from semivox.methods.base import Method, MethodConfig
-from semivox.nets.build import MakeNet
-from semivox.ops.dice import dice_ce
-from semivox.types import Batch, Progress, Stage, Terms
+from semivox.methods.base import MethodConfig
+from semivox.methods.base_offline import Offline, OfflineConfig
+from semivox.types import Stage
 
 
-class Config(MethodConfig):
+class Config(OfflineConfig):
     """Who labels whom, how often, and what a pseudo label weighs."""
 
     variant: Literal["first", "previous", "continue", "restart"] = "first"
@@ -44,19 +42,13 @@ class Config(MethodConfig):
     trains on all unlabelled scans and labels all (synchronous controls: "continue", "restart")."""
     generations: int = Field(4, ge=2, multiple_of=2)
     """T, even, so that both halves are trained on equally often; 4 is chosen here."""
-    weight: float = Field(1.0, ge=0)
-    """of the loss on pseudo labels; 1, as that on labels, is chosen here."""
 
 
-class ATSO(Method):
+class ATSO(Offline):
     """L = L_seg(x_l, y_l) + w * L_seg(x_u, q), q the classes that the net of the generation before found in x_u."""
 
     config: Config
     family, paper = "pseudo labels", "Huo et al., CVPR 2021"
-
-    def __init__(self, make_net: MakeNet, config: Config) -> None:
-        super().__init__(make_net, config)
-        self.student = make_net()
 
     @classmethod
     def stages(cls, config: MethodConfig) -> tuple[Stage, ...]:
@@ -82,15 +74,3 @@ class ATSO(Method):
                 )
             )
         return tuple(stages)
-
-    def forward(self, batch: Batch, progress: Progress) -> Terms:
-        """Return the supervised loss and, in a generation, that on pseudo labels."""
-        view = self.augment(batch, progress)
-        losses = {"supervised": dice_ce(self.student(view.image_l), view.label_l, view.valid_l)}
-        if view.image_u is not None and view.label_u is not None:
-            losses["pseudo"] = self.config.weight * dice_ce(self.student(view.image_u), view.label_u, view.valid_u)
-        return Terms(losses)
-
-    def predict(self, image: Tensor) -> Tensor:
-        """Return the net's class probabilities (B, K, X, Y, Z)."""
-        return self.student(image).softmax(1)

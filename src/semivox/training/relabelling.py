@@ -2,9 +2,11 @@
 
 A method's stages name parts of the pool by index; the pool has 1 + the largest index named parts. The n-th stage that
 relabels makes generation n. Generation n of a case is what the n-th relabelling left the case with: its new label where
-its part was relabelled, else the newest one before.
+its part was relabelled, else the newest one before. A stage that keeps only a share of its cases says which in
+pseudo/kept_STAGE.csv.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -14,11 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 
 from semivox.config.keys import Config
 from semivox.data.preparation import PreparedCase
 from semivox.data.pseudo import Key, Label, PseudoLabels, PseudoStore, partition
 from semivox.errors import ConfigError, RunError, nearest
+from semivox.files import write_table
 from semivox.methods.base import Method
 from semivox.ops.windows import slide
 from semivox.types import Stage, seed_from
@@ -46,18 +50,49 @@ class Relabelling:
         """Return the cases of a part, or of "all" parts, in the pool's order."""
         return [case for case in self.unlabelled if part in ("all", self.part_of[case.name])]
 
-    def labels(self, stage: Stage) -> PseudoLabels | None:
-        """Return the pseudo labels that a stage reads, or None.
+    def given(self, stage: Stage) -> tuple[list[PreparedCase], PseudoLabels | None]:
+        """Return the unlabelled cases that a stage trains on, and the pseudo labels that it reads, or None.
 
         Raises:
-            RunError: one is missing in the store.
+            RunError: a label is missing in the store.
         """
-        if stage.reads is None:
-            return None
         cases = self.pool(stage.pool)
-        sources = {part: _source(self.stages, part, stage.reads) or 0 for part in range(self.parts)}
-        keys = [Key(case.name, part := self.part_of[case.name], sources[part]) for case in cases]
-        return PseudoLabels(self.store, keys, [case.image.shape[1:] for case in cases])
+        if stage.reads is None:
+            return cases, None
+        if stage.keep < 1:
+            cases = self._kept(stage, cases)
+        keys = [self._newest(case, stage.reads) for case in cases]
+        return cases, PseudoLabels(self.store, keys, [case.image.shape[1:] for case in cases])
+
+    def agreements(self, stage: Stage) -> dict[str, float]:
+        """Return how well the label that a stage reads agrees with the one before it, of each case of its pool.
+
+        Raises:
+            RunError: a label is missing in the store.
+        """
+        found = {}
+        for case in self.pool(stage.pool):
+            newest = self._newest(case, stage.reads or 0)
+            before = self._newest(case, newest.generation - 1)
+            found[case.name] = agreement(self.store.read(newest)[0], self.store.read(before)[0])
+        return found
+
+    def _kept(self, stage: Stage, cases: Sequence[PreparedCase]) -> list[PreparedCase]:
+        """Return the stage's share of cases, those that agree best, and write down what was kept."""
+        agreements = self.agreements(stage)
+        best = sorted(agreements, key=lambda name: (-agreements[name], name))
+        kept = set(best[: math.ceil(stage.keep * len(best))])
+        write_table(
+            self.store.folder / f"kept_{stage.name}.csv",
+            ("case", "agreement", "kept"),
+            [{"case": name, "agreement": f"{agreements[name]:.4f}", "kept": int(name in kept)} for name in best],
+        )
+        return [case for case in cases if case.name in kept]
+
+    def _newest(self, case: PreparedCase, generation: int) -> Key:
+        """Return where a case's newest label lies that was made up to a generation."""
+        part = self.part_of[case.name]
+        return Key(case.name, part, _source(self.stages, part, generation) or 0)
 
     def place(self, index: int) -> dict[str, int]:
         """Return what a stage's checkpoints hold: generations made before it, its part (-1 for all), count of parts."""
@@ -135,6 +170,21 @@ class Relabelling:
         return label.to(torch.uint8).numpy(), weight.half().numpy()
 
 
+def agreement(label: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+    """Return the mean Dice between two labels over the classes that either has, without background; 1 where none has.
+
+    Args:
+        label: class indices.
+        other: of the same shape.
+    """
+    classes = np.union1d(label, other)
+    scores = [
+        2 * ((label == index) & (other == index)).sum() / ((label == index).sum() + (other == index).sum())
+        for index in classes[classes > 0]
+    ]
+    return float(np.mean(scores)) if scores else 1.0
+
+
 def part_count(stages: Sequence[Stage]) -> int:
     """Return the number of parts of the unlabelled pool: 1 + the largest index that a stage names."""
     named = [part for stage in stages for part in (stage.pool, stage.relabel) if isinstance(part, int)]
@@ -146,7 +196,7 @@ def check_stages(stages: Sequence[Stage]) -> None:
 
     Raises:
         ConfigError: two of one name, a start from a stage that is not earlier, a pool or relabelling that is no part,
-            or pseudo labels that no earlier stage makes.
+            pseudo labels that no earlier stage makes, or a share of cases to keep by labels that do not exist.
     """
     for index, stage in enumerate(stages):
         earlier = [other.name for other in stages[:index]]
@@ -162,6 +212,24 @@ def check_stages(stages: Sequence[Stage]) -> None:
             if not (part == "all" or (isinstance(part, int) and part >= 0) or (key == "relabel" and part is None)):
                 raise ConfigError(f"stage '{stage.name}': {key} = {part!r}, expected 'all' or an index from 0")
         _check_reads(stages, index)
+        _check_keep(stages, index)
+
+
+def _check_keep(stages: Sequence[Stage], index: int) -> None:
+    """Refuse a stage that keeps cases by their agreement where there is nothing to compare."""
+    stage = stages[index]
+    if not 0 < stage.keep <= 1:
+        raise ConfigError(f"stage '{stage.name}': keep = {stage.keep}, expected a share above 0, up to 1")
+    if stage.keep == 1:
+        return
+    for part in range(part_count(stages)):
+        newest = _source(stages, part, stage.reads or 0)
+        twice = newest is not None and _source(stages, part, newest - 1) is not None
+        if stage.pool in ("all", part) and not twice:
+            raise ConfigError(
+                f"stage '{stage.name}' keeps the cases whose pseudo labels agree, but part {part} of its pool is not "
+                "relabelled twice before it: let two earlier stages relabel it, or set keep = 1"
+            )
 
 
 def _check_reads(stages: Sequence[Stage], index: int) -> None:

@@ -195,16 +195,17 @@ def make_stream(
     relabelling: Relabelling | None = None,
     pin: bool = False,
 ) -> Stream:
-    """Return the crops of a stage: unlabelled ones from its part of the pool, with its pseudo labels.
+    """Return the crops of a stage: unlabelled ones from its cases of the pool, with its pseudo labels.
 
     Without `relabelling`, they come from the whole pool, without pseudo labels. `pin` batches for a GPU.
 
     Raises:
         RunError: a pseudo label is missing.
     """
+    pool, pseudo = relabelling.given(stage) if relabelling else ([cases[name] for name in lists.unlabelled], None)
     return Stream(
         [cases[name] for name in lists.labelled],
-        relabelling.pool(stage.pool) if relabelling else [cases[name] for name in lists.unlabelled],
+        pool,
         patch=config.patch,
         batch_labelled=stage.batch_labelled or 0,
         batch_unlabelled=stage.batch_unlabelled or 0,
@@ -215,7 +216,7 @@ def make_stream(
         slice_axis=config.slice_axis,
         foreground=config.foreground,
         needs=needs,
-        pseudo=relabelling.labels(stage) if relabelling else None,
+        pseudo=pseudo,
         pin=pin,
     )
 
