@@ -1,5 +1,6 @@
 """SimCVD's slices and heads: what the contrast reads, how it is pooled, and that the teacher's heads follow."""
 
+import math
 from contextlib import contextmanager
 
 import pytest
@@ -18,7 +19,6 @@ from crops import (
 
 from semivox.methods.simcvd import Config, SimCVD
 from semivox.ops.contrast import info_nce
-from semivox.ops.slices import valid_slices
 
 PLAIN = {"geometry": "none", "intensity": "none"}
 QUIET = PLAIN | {"noise": 0.0, "alpha_dropout": 0.0}
@@ -35,9 +35,24 @@ def test_the_contrast_reads_the_slices_of_the_map_and_in_the_paper_of_the_clean_
     sdm = branch[1][1].tanh()  # (M, F, X, Y, Z), of the unlabelled forward
     crop = batch.image_u.mean(1, keepdim=True) if kind == "paper" else 0
     maps = (crop + sdm) * batch.valid_u.unsqueeze(1)
-    kept = range(2, 16) if axis == 0 else range(SIZES[3][axis])  # the first two of axis 0 are padding
-    slices = [[maps[m, k].select(axis, j) for m in range(4) for j in kept] for k in range(2)]
+    slices = [[maps[m, k].select(axis, j) for m in range(4) for j in range(SIZES[3][axis])] for k in range(2)]
     torch.testing.assert_close(heads[0][0], torch.stack([torch.stack(row) for row in slices]))
+
+
+@pytest.mark.parametrize("drawn", [None, 60])
+def test_slices_without_a_valid_voxel_are_compared_with_none(drawn):
+    """The first two slices of axis 0 are padding: of 4 volumes, 8 of 64."""
+    method = make_toy_method("simcvd", contrast_slices=drawn, **QUIET)
+    batch = toy_batch()
+    batch.slice_axis = 0
+    with spied(method.head_slices) as student, spied(method.teacher_slices) as teacher:
+        loss = run_forward(method, batch, toy_progress()).losses["contrast"]
+    inputs, h_s, h_t = student[0][0], student[0][1], teacher[0][1]
+    there = inputs[0].flatten(1).any(1)
+    assert (there.sum(), len(there)) == (56, drawn or 64)  # a draw takes padding only where nothing else is left
+    ramp = math.exp(-5 * (1 - toy_progress().fraction) ** 2)
+    expected = ramp * method.config.weight_contrast * info_nce(h_t[:, there], h_s[:, there], method.config.tau)
+    torch.testing.assert_close(loss, expected)
 
 
 def test_the_teachers_maps_are_its_own_on_the_same_clean_crop():
@@ -126,19 +141,6 @@ def test_average_pooling_has_a_deterministic_gradient():
         nodes += [before for before, _ in node.next_functions if before is not None and before not in seen]
     assert {"Convolution" in type(node).__name__ for node in seen} == {True, False}
     assert not [node for node in seen if "Adaptive" in type(node).__name__]  # torch has none for it on a GPU
-
-
-def test_slices_are_counted_before_any_network_runs(monkeypatch):
-    method = make_toy_method("simcvd")
-    with spied(method.student.encoder) as calls:
-
-        def counted(*given):
-            assert not calls  # a GPU would be waited for
-            return valid_slices(*given)
-
-        monkeypatch.setattr("semivox.methods.simcvd.valid_slices", counted)
-        run_forward(method, toy_batch(), toy_progress())
-    assert len(calls) == 2
 
 
 def test_the_teachers_heads_follow_too():

@@ -46,6 +46,20 @@ def test_info_nce_rises_when_two_slices_become_one():
     assert info_nce(h[:1].expand(6, 4), h[:1].expand(6, 4), 0.5).item() == pytest.approx(2 * math.log(6))
 
 
+@pytest.mark.parametrize("kept", [[0, 2, 3, 5], [1, 4], [2], []])
+def test_info_nce_of_the_rows_that_count_is_that_of_these_alone_and_the_others_get_no_gradient(kept):
+    h_t, h_s = unit(2, 6, 4), unit(2, 6, 4, seed=1).requires_grad_()
+    valid = torch.zeros(6, dtype=torch.bool)
+    valid[kept] = True
+    loss = info_nce(h_t, h_s, 0.1, valid)
+    expected = info_nce(h_t[:, kept], h_s[:, kept], 0.1) if len(kept) > 1 else torch.zeros((), dtype=torch.float64)
+    torch.testing.assert_close(loss, expected)
+    (gradient,) = torch.autograd.grad(loss, h_s)
+    assert gradient.isfinite().all()
+    assert not gradient[:, ~valid].any()
+    assert bool(gradient.any()) == (len(kept) > 1)
+
+
 def test_info_nce_compares_each_row_with_its_own_and_averages_leading_axes():
     h_t, h_s = unit(2, 5, 4), unit(2, 5, 4, seed=1)
     mean = (info_nce(h_t[0], h_s[0], 0.5) + info_nce(h_t[1], h_s[1], 0.5)) / 2

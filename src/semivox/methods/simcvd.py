@@ -44,6 +44,7 @@ from semivox.ops.boundary import label_distance
 from semivox.ops.contrast import effective_rank, info_nce, mean_variance, pairwise_distillation
 from semivox.ops.dice import dice_ce, masked_mse
 from semivox.ops.ema import ema_update, make_teacher
+from semivox.ops.fields import drawn_places
 from semivox.ops.freeze import unused
 from semivox.ops.perturb import inpaint, local_shuffle, nonlinear_intensity, outpaint, with_noise
 from semivox.ops.ramps import run_decay, sigmoid_rampup, warmup_decay
@@ -183,10 +184,8 @@ class SimCVD(Method):
             # Nothing else reaches this head.
             terms.losses["supervised"] = terms.losses["supervised"] + unused(self.head_slices)
             return terms
-        # Which slices hold a valid voxel the CPU must know: asked before any network is queued on a GPU.
-        rows = self._rows(valid_slices(valid_u, view.slice_axis), progress)
         terms = self._supervised(view)
-        self._unsupervised(terms, view, image_u, valid_u, rows, progress)
+        self._unsupervised(terms, view, image_u, valid_u, progress)
         return terms
 
     def _supervised(self, view: Batch) -> Terms:
@@ -199,9 +198,7 @@ class SimCVD(Method):
             terms.losses["sdm"] = self.config.weight_sdm * error
         return terms
 
-    def _unsupervised(
-        self, terms: Terms, view: Batch, image: Tensor, valid: Tensor, rows: Tensor, progress: Progress
-    ) -> None:
+    def _unsupervised(self, terms: Terms, view: Batch, image: Tensor, valid: Tensor, progress: Progress) -> None:
         config, slice_axis = self.config, view.slice_axis
         image_s, image_t = self._views(image, valid, progress)
         s = self._outputs(self.student, self.head_sdm, image_s)
@@ -211,6 +208,7 @@ class SimCVD(Method):
             if config.teacher_view == "clean" and view.clean_u is not None:
                 target = self._outputs(self.teacher, self.teacher_sdm, view.clean_u)
         crop, mask = image.mean(1, keepdim=True) * (config.slices == "paper"), valid.unsqueeze(1)
+        rows, there = self._slices(valid, slice_axis, progress)
         # The boundary-aware maps Q^ba = X + Q^sdm (or Q^sdm alone), zero in padding, as slices (F, N, A, B).
         h_s = self.head_slices(stack_slices((crop + s.map) * mask, slice_axis).index_select(1, rows))
         with torch.no_grad():
@@ -223,13 +221,14 @@ class SimCVD(Method):
         ramp = sigmoid_rampup(progress.fraction)
         others = ramp if config.ramp == "all" else 1.0
         distillation = pairwise_distillation(v_s, v_t, positions, reduction=config.reduction)  # Eq. 4
-        terms.losses["contrast"] = others * config.weight_contrast * info_nce(h_t, h_s, config.tau)  # Eqs. 2 and 3
+        contrast = info_nce(h_t, h_s, config.tau, there)  # Eqs. 2 and 3
+        terms.losses["contrast"] = others * config.weight_contrast * contrast
         terms.losses["distillation"] = others * config.weight_distillation * distillation
         terms.losses["consistency"] = ramp * config.weight_consistency * difference  # Eq. 5
         if progress.logged:
             ramps = {"contrast": others, "distillation": others, "consistency": ramp}
             terms.shown |= {f"{name}_ramp": torch.tensor(value) for name, value in ramps.items()}
-            for name, vectors in (("slice", h_s.flatten(0, 1)), ("bottleneck", v_s[positions])):
+            for name, vectors in (("slice", h_s[:, there].flatten(0, 1)), ("bottleneck", v_s[positions])):
                 terms.shown |= {f"{name}_variance": mean_variance(vectors), f"{name}_rank": effective_rank(vectors)}
 
     def _outputs(self, net: Net, head_sdm: nn.Module | None, image: Tensor) -> Outputs:
@@ -250,12 +249,13 @@ class SimCVD(Method):
         image_s = with_noise(image_s, scale=noise, clip=2 * noise, generator=progress.generator("noise_student"))
         return image_s, with_noise(image, scale=noise, clip=2 * noise, generator=progress.generator("noise_teacher"))
 
-    def _rows(self, rows: Tensor, progress: Progress) -> Tensor:
-        """Return the slices that the contrast compares: all, or a draw of them."""
+    def _slices(self, valid: Tensor, slice_axis: int, progress: Progress) -> tuple[Tensor, Tensor]:
+        """Return the slices (N,) that the contrast compares, all or a draw of them, and which hold a valid voxel."""
+        there = valid_slices(valid, slice_axis)
         if self.config.contrast_slices is None:
-            return rows
-        order = torch.randperm(len(rows), generator=progress.generator("slices"), device=rows.device)
-        return rows[order[: self.config.contrast_slices]]
+            return torch.arange(len(there), device=there.device), there
+        rows = drawn_places(there, self.config.contrast_slices, progress.generator("slices"))
+        return rows, there[rows]
 
     def after_step(self, progress: Progress) -> None:
         """Move the teacher and its heads."""

@@ -116,7 +116,7 @@ def anatomical_contrast(
     newest, present = here.draw(draws.anchors, mirrors=pixels.mirrors, **options)
     keys = Keys(embed_t(pixels.teacher[newest]), pixels.cells[newest], present[:, None].expand_as(newest))
     count = draws.anchors * draws.negatives
-    if draws.rule == "released" or (draws.source == "bank" and int((banks.written > 0).sum()) > 1):
+    if draws.rule == "released" or (draws.source == "bank" and banks.several):
         others = Pool(banks.class_ids, banks.cell_ids, classes=classes)
         far, answered = others.draw(count, of="own" if draws.rule == "released" else "others", **options)
         features = banks.features

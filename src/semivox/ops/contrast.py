@@ -25,7 +25,7 @@ def unit(x: Tensor) -> Tensor:
     return F.normalize(full_precision(x), dim=-1)
 
 
-def info_nce(h_t: Tensor, h_s: Tensor, tau: float) -> Tensor:
+def info_nce(h_t: Tensor, h_s: Tensor, tau: float, valid: Tensor | None = None) -> Tensor:
     """Return l(h_t, h_s) + l(h_s, h_t): every row shall find the same row of the other view among all its rows.
 
     ``l(a, b) = mean_i -log [exp(a_i . b_i / tau) / sum_k exp(a_i . b_k / tau)]``; the sum holds the positive. By hand:
@@ -35,13 +35,16 @@ def info_nce(h_t: Tensor, h_s: Tensor, tau: float) -> Tensor:
         h_t: (..., N, D) rows of one view, of unit length where cosine similarity is meant.
         h_s: (..., N, D) rows of the other view; leading axes are averaged over.
         tau: temperature.
+        valid: (N,) bool, rows that count, as i and as k; by default all.
     """
-    if h_s.shape[-2] < 2:
-        return (h_s.sum() + h_t.sum()) * 0
+    if valid is None:
+        valid = torch.ones(h_s.shape[-2], dtype=torch.bool, device=h_s.device)
     with torch.autocast(h_s.device.type, enabled=False):
         similarity = full_precision(h_t) @ full_precision(h_s).mT / tau  # (..., N, N)
+        similarity = similarity.masked_fill(~(valid & valid[:, None]), _NEVER / tau)
         both = similarity.log_softmax(-1) + similarity.log_softmax(-2)
-    return -both.diagonal(dim1=-2, dim2=-1).mean()
+    fit = both.diagonal(dim1=-2, dim2=-1) * valid
+    return -fit.sum(-1).mean() / valid.sum().clamp(min=1)
 
 
 def pairwise_distillation(

@@ -1,6 +1,7 @@
 """What the perturbations are made of: one number per item of a batch, and smooth fields over its voxels."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -58,6 +59,12 @@ def drawn_places(held: Tensor, count: int, generator: torch.Generator) -> Tensor
     """
     dice = torch.rand(held.shape, generator=generator, device=held.device)
     return dice.masked_fill(~held, -1).topk(min(count, held.shape[-1])).indices
+
+
+@lru_cache(maxsize=64)
+def constants(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return numbers as a tensor (N,) that is made once on a device, which else waits for them. Not to be changed."""
+    return torch.tensor(values, device=device)
 
 
 def per_item(x: Tensor, like: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from semivox.errors import ConfigError, GeometryError, nearest
-from semivox.ops.fields import along_axes, per_item, sometimes, spline_basis, uniform
+from semivox.ops.fields import along_axes, constants, per_item, sometimes, spline_basis, uniform
 from semivox.ops.warp import ExactWarp, SampledWarp, Warp
 
 Kind = Literal["none", "flips", "turns", "affine", "wide", "elastic"]
@@ -157,7 +157,7 @@ def _exact(kind: Kind, crops: _Crops, generator: torch.Generator, device: torch.
 def _affine(crops: _Crops, reach: Reach, generator: torch.Generator) -> Tensor:
     """Return (B, dims + 1, dims + 1), result to source in the coordinates of ``grid_sample``."""
     batch, dims, device = crops.batch, crops.dims, generator.device
-    free = torch.tensor(crops.free, device=device)
+    free = constants(crops.free, device)
     linear = torch.eye(dims, device=device).expand(batch, dims, dims)
     turned = uniform((batch,), generator) < reach.probability
     for axis in range(3) if dims == 3 else (None,):
@@ -169,7 +169,7 @@ def _affine(crops: _Crops, reach: Reach, generator: torch.Generator) -> Tensor:
     linear = linear / torch.where(free, scale[:, None], 1.0)[:, None]
     shifted = (uniform((batch, 1), generator) < reach.probability) & free
     shift = torch.where(shifted, uniform((batch, dims), generator, -2 * reach.shift, 2 * reach.shift), 0.0)
-    extent = torch.tensor(crops.extent, device=device)
+    extent = constants(crops.extent, device)
     linear = linear * extent / extent[:, None]  # from mm to normalised coordinates
     matrix = torch.eye(dims + 1, device=device).repeat(batch, 1, 1)
     matrix[:, :-1, :-1] = linear.flip(1, 2)  # grid_sample counts axes from the last
@@ -196,6 +196,6 @@ def _bend(crops: _Crops, generator: torch.Generator) -> Tensor:
     strength = sometimes(crops.batch, generator, probability=PROBABILITY, low=0.3, high=1, otherwise=0)
     control = uniform((crops.batch, crops.dims, *[count + 3 for count in cells]), generator, -1, 1)
     control = control * per_item(strength, control)
-    control = control * torch.tensor(reach, device=device).reshape(-1, *[1] * crops.dims)
+    control = control * constants(tuple(reach), device).reshape(-1, *[1] * crops.dims)
     bases = [spline_basis(length, count, device) for length, count in zip(crops.size, cells, strict=True)]
     return along_axes(control, bases).flip(1).movedim(1, -1)

@@ -1,9 +1,12 @@
 """What a method remembers of earlier steps, on the device: the newest rows, first in, first out."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from semivox.errors import ConfigError
+from semivox.ops.fields import per_item
 
 
 class Queue(nn.Module):
@@ -32,11 +35,10 @@ class Queue(nn.Module):
     @torch.no_grad()
     def push(self, rows: Tensor, keep: Tensor) -> None:
         """Write the rows (N, *shape) where `keep` (N,) is True over the oldest ones; of more than fit the last stay."""
-        rows = rows[keep]
-        count, size = len(rows), len(self.rows)
-        places = (self.written + torch.arange(count, device=rows.device)) % size
-        self.rows[places[-size:]] = rows[-size:].to(self.rows.dtype)
-        self.written += count
+        order, places, wanted = _newest(keep[None], self.written[None], len(self.rows))
+        order, places, wanted = order[0], places[0], per_item(wanted[0], rows)
+        self.rows.index_copy_(0, places, torch.where(wanted, rows[order].to(self.rows.dtype), self.rows[places]))
+        self.written += keep.sum()
 
 
 class ClassBanks(nn.Module):
@@ -62,6 +64,13 @@ class ClassBanks(nn.Module):
         self.register_buffer("rows", torch.zeros(classes, size, width))
         self.register_buffer("cells", torch.zeros(classes, size, dtype=torch.int64))
         self.register_buffer("written", torch.zeros(classes, dtype=torch.int64))
+        self._several = False
+
+    @property
+    def several(self) -> bool:
+        """Whether two classes or more are remembered. A GPU is waited for until it is so, and never again."""
+        self._several = self._several or int((self.written > 0).sum()) > 1
+        return self._several
 
     @property
     def features(self) -> Tensor:
@@ -92,18 +101,34 @@ class ClassBanks(nn.Module):
 
         Of more than fit, the last stay.
         """
-        size, kept = self.cells.shape[1], keep.sum(1, keepdim=True)
-        order = keep.int().argsort(dim=1, stable=True)[:, -size:]  # kept rows last
-        behind = torch.arange(-order.shape[1], 0, device=order.device)
-        # The last kept row comes to the newest place; rows that are not kept write back what is in the places before.
-        places = (self.written[:, None] + kept + behind) % size
-        wanted = keep.gather(1, order)
+        order, places, wanted = _newest(keep, self.written, self.cells.shape[1])
         self.cells.scatter_(1, places, torch.where(wanted, cells.gather(1, order), self.cells.gather(1, places)))
         wide = (..., None)
         places, order = (index[wide].expand(-1, -1, self.rows.shape[2]) for index in (places, order))
         found = features.to(self.rows.dtype).gather(1, order)
         self.rows.scatter_(1, places, torch.where(wanted[wide], found, self.rows.gather(1, places)))
-        self.written += kept[:, 0]
+        self.written += keep.sum(1)
+
+    def _load_from_state_dict(self, *given: Any) -> None:
+        super()._load_from_state_dict(*given)
+        self._several = False
+
+
+def _newest(keep: Tensor, written: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return (K, min(N, size)) which rows a ring takes, where they go, and which of them are wanted at all.
+
+    How many are kept a GPU alone knows, and need not be asked: a row that is not wanted writes back what is there.
+
+    Args:
+        keep: (K, N) bool.
+        written: (K,) rows so far.
+        size: of each ring.
+    """
+    order = keep.int().argsort(dim=1, stable=True)[:, -size:]  # kept rows last
+    behind = torch.arange(-order.shape[1], 0, device=order.device)
+    # The last kept row comes to the newest place; the others to the places before.
+    places = (written[:, None] + keep.sum(1, keepdim=True) + behind) % size
+    return order, places, keep.gather(1, order)
 
 
 def gathered(x: Tensor) -> Tensor:

@@ -24,13 +24,13 @@ def stack_slices(x: Tensor, slice_axis: int) -> Tensor:
 
 
 def valid_slices(valid: Tensor, slice_axis: int) -> Tensor:
-    """Return the int64 indices, in the order of `stack_slices`, of the slices that hold a valid voxel.
+    """Return (slices,) bool, in the order of `stack_slices`: which slices hold a valid voxel.
 
     Args:
         valid: (M, *spatial) bool.
         slice_axis: as for `stack_slices`.
     """
-    return stack_slices(valid.unsqueeze(1), slice_axis)[0].flatten(1).any(1).nonzero().squeeze(1)
+    return stack_slices(valid.unsqueeze(1), slice_axis)[0].flatten(1).any(1)
 
 
 def pool_slices(x: Tensor, size: tuple[int, int]) -> Tensor:
