@@ -59,7 +59,7 @@ class Crops:
         for step in range(self.start, self.start + BATCHES):
             torch.manual_seed(seed_from(self.run.config.seed, self.stage.name, step, 0))
             progress = Progress(self.stage.name, step, self.stage.steps or 1, step, self.run.config.seed)
-            yield method(self.stream.batch(step), progress)
+            yield method(self.stream.batch(step).to("cpu"), progress)
 
 
 def anatomy(method: AnatomicalMethod, crops: Crops) -> dict[str, float]:

@@ -48,7 +48,7 @@ def norms(method: Method, stage: Stage, run: RunFolder, data: Path, start: int) 
     for step in range(start, start + BATCHES):
         torch.manual_seed(seed_from(run.config.seed, stage.name, step, 0))
         progress = Progress(stage.name, step, stage.steps or 1, step, run.config.seed)
-        for name, term in method(stream.batch(step), progress).losses.items():
+        for name, term in method(stream.batch(step).to("cpu"), progress).losses.items():
             found = torch.autograd.grad(term, weights, retain_graph=True, allow_unused=True)
             norm = torch.stack([g.square().sum() for g in found if g is not None]).sum().sqrt()
             sums[name] = sums.get(name, 0.0) + float(norm) / BATCHES

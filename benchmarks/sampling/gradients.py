@@ -61,7 +61,7 @@ def frozen_batches(run: RunFolder, data: Path, batches: int) -> Iterator[tuple[A
         torch.manual_seed(seed_from(run.config.seed, stage.name, step, 0))
         progress = Progress(stage.name, step, stage.steps or 1, step, run.config.seed, logged=False)
         with mock.patch.object(memory, "anatomical_contrast", wraps=anatomical_contrast) as used:
-            method(stream.batch(step), progress)
+            method(stream.batch(step).to("cpu"), progress)
         pixels, banks, *_ = used.call_args.args
         yield method, partial(anatomical_contrast, pixels, banks, **used.call_args.kwargs)
 

@@ -87,14 +87,24 @@ class Batch:
         self.spacing, self.slice_axis = spacing, slice_axis
 
     def to(self, device: torch.device | str) -> "Batch":
-        """Return the batch with every tensor on `device`."""
+        """Return the batch with every tensor on `device`, in the type of the list above.
+
+        A stream gives labels, weights and distances as they are stored (uint8, float16), so that they travel small.
+        """
         moved: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
         for name, value in moved.items():
             if isinstance(value, Tensor):
-                moved[name] = value.to(device, non_blocking=True)
+                moved[name] = _wide(value.to(device, non_blocking=True))
         for targets in ("targets_l", "targets_u"):
-            moved[targets] = {name: t.to(device, non_blocking=True) for name, t in moved[targets].items()}
+            moved[targets] = {name: _wide(t.to(device, non_blocking=True)) for name, t in moved[targets].items()}
         return Batch(**moved)
+
+
+_WIDE = {torch.uint8: torch.int64, torch.float16: torch.float32}
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.to(_WIDE.get(x.dtype, x.dtype))
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,8 @@ def test_shapes_types_and_places():
     assert batch.targets_l["largest"].shape == (2, 2, 2)
     assert (batch.targets_l["distances"].amax((3, 4, 5)) <= batch.targets_l["largest"]).all()
     assert (batch.spacing, batch.slice_axis) == ((1.0, 1.0, 2.0), 2)
+    assert (batch.label_l.dtype, batch.targets_l["distances"].dtype) == (torch.uint8, torch.float16)  # as stored
+    batch = batch.to("cpu")
     kinds = {name: value.dtype for name, value in tensors(batch).items()}
     assert {name for name, kind in kinds.items() if kind == torch.float32} == {
         "image_l", "image_u", "distances", "largest", "span_l", "span_u",

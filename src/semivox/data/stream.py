@@ -117,7 +117,7 @@ class Stream:
         self.spacing = _common_spacing([case.spacing[3 - dims :] for case in (*labelled, *unlabelled)])
 
     def batch(self, step: int) -> Batch:
-        """Return the batch of a step, on the CPU."""
+        """Return the batch of a step, on the CPU and in the types of the store: `Batch.to` widens them."""
         fields = self._labelled(step)
         if self.counts["unlabelled"]:
             fields |= self._unlabelled(step)
@@ -159,16 +159,17 @@ class Stream:
 
     def _labelled(self, step: int) -> dict[str, Any]:
         crops = self._draw("labelled", step)
-        label = self._stack(crops, lambda case: case.label, fill=IGNORE).long()
+        label = self._stack(crops, lambda case: case.label, fill=IGNORE)
+        valid = label != IGNORE
         fields = self._common(crops, "l") | {
-            "label_l": label.where(label != IGNORE, 0),
-            "valid_l": label != IGNORE,
+            "label_l": label.masked_fill_(~valid, 0),
+            "valid_l": valid,
             "group_l": torch.tensor([self.half_of[crop.index] for crop in crops], dtype=torch.int64),
         }
         if "distances" in self.needs:
             maps = self._stack(crops, lambda case: case.distances, fill="edge")
             largest = [crop.case.largest for crop in crops if crop.case.largest is not None]
-            fields["targets_l"] = {"distances": maps.float()}
+            fields["targets_l"] = {"distances": maps}
             if len(largest) == len(crops):
                 fields["targets_l"]["largest"] = torch.from_numpy(np.stack(largest))
         return fields
@@ -178,8 +179,8 @@ class Stream:
         inside = self._stack(crops, lambda case: np.broadcast_to(True, case.image.shape[1:]))
         fields = self._common(crops, "u") | {"valid_u": inside}
         if (pseudo := self.pseudo) is not None:
-            fields["label_u"] = self._stack(crops, lambda case: pseudo[case.name][0]).long()
-            fields["weight_u"] = self._stack(crops, lambda case: pseudo[case.name][1]).float()
+            fields["label_u"] = self._stack(crops, lambda case: pseudo[case.name][0])
+            fields["weight_u"] = self._stack(crops, lambda case: pseudo[case.name][1])
         return fields
 
     def _common(self, crops: list[Crop], suffix: str) -> dict[str, Any]:
