@@ -141,6 +141,7 @@ def test_a_scan_larger_than_the_free_memory_is_refused_before_it_is_read(ending,
         Image.new("L", (200, 100)).save(path)
     else:
         SimpleITK.WriteImage(SimpleITK.Image([200, 10, 10], SimpleITK.sitkUInt8), str(path))
+    monkeypatch.setattr(sizes, "SMALL", 0)
     monkeypatch.setattr(sizes, "free_memory", lambda: 20_000 * (1 + 4))
     assert read_image([path]).array.size == 20_000
     monkeypatch.setattr(sizes, "free_memory", lambda: 20_000 * (1 + 4) - 1)

@@ -1,5 +1,6 @@
 """Volumes: canonical axes, each file's own grid on the way out, hashes, readable refusals."""
 
+import os
 from pathlib import Path
 
 import nibabel as nib
@@ -8,6 +9,8 @@ import pytest
 import SimpleITK
 from numpy.testing import assert_allclose, assert_array_equal
 
+from semivox.data import volume
+from semivox.data.formats import read_raw
 from semivox.data.volume import (
     bare_name,
     content_hash,
@@ -256,3 +259,23 @@ def test_an_affine_that_says_nothing_is_refused(tmp_path):
 
 def test_bare_names_lose_folder_and_ending_only():
     assert [bare_name(Path(name)) for name in ("a/b.c_0000.nii.gz", "x.MHA", "y.txt")] == ["b.c_0000", "x", "y.txt"]
+
+
+def test_a_header_is_read_once_until_its_file_changes(tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(volume, "read_raw", lambda path, **words: opened.append(path) or read_raw(path, **words))
+    path = tmp_path / "scan.nii.gz"
+    for shape in ((3, 4, 5), (5, 4, 3)):
+        nib.save(nib.Nifti1Image(np.zeros(shape, np.int16), np.eye(4)), path)
+        os.utime(path, ns=(0, shape[0]))  # a clock may be too coarse to tell the two apart
+        assert [read_header(path).shape for _ in range(3)] == [shape] * 3
+    assert opened == [path, path]
+    path.unlink()
+    with pytest.raises(DatasetError, match="scan"):
+        read_header(path)
+
+
+def test_a_header_cannot_be_changed_by_who_reads_it(tmp_path):
+    nib.save(nib.Nifti1Image(np.zeros((2, 2, 2), np.int16), np.eye(4)), tmp_path / "scan.nii")
+    with pytest.raises(ValueError, match="read-only"):
+        read_header(tmp_path / "scan.nii").affine[0, 0] = 2

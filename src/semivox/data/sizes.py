@@ -7,6 +7,8 @@ from semivox.errors import DatasetError
 
 FLOAT = 4
 """Bytes of a voxel in float32, which every image becomes beside what was read."""
+SMALL = 2**26
+"""Bytes that are free wherever this program runs, and need not be asked for."""
 
 
 def refuse_size(path: Path, shape: tuple[int, ...], channels: int, value_size: int) -> None:
@@ -27,8 +29,8 @@ def refuse_size(path: Path, shape: tuple[int, ...], channels: int, value_size: i
         values *= int(side)
     if min(*shape, channels) < 1:
         raise DatasetError(f"{path}: found {sides} voxels and channels, expected at least one of each; export it anew")
-    needed, free = values * (value_size + FLOAT), free_memory()
-    if free is not None and needed > free:
+    needed = values * (value_size + FLOAT)
+    if needed > SMALL and (free := free_memory()) is not None and needed > free:
         raise DatasetError(
             f"{path}: found {sides} voxels and channels, which take {needed / 1e9:.1f} GB to read, expected at most "
             f"the {free / 1e9:.1f} GB of memory that are free; crop or resample the scan, or use a larger machine"

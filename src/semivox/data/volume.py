@@ -5,8 +5,10 @@ same array, bit for bit.
 """
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -120,10 +122,20 @@ def read_header(path: Path) -> Header:
         DatasetError: the file cannot be read.
         GeometryError: its affine says nothing.
     """
+    try:
+        found = os.stat(path)
+    except OSError:
+        return _header(Path(path), 0, 0)  # says what is wrong
+    return _header(Path(path), found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=100_000)  # a start reads each header several times, and 10,000 scans take half a minute
+def _header(path: Path, size: int, changed: int) -> Header:
     raw = read_raw(path, pixels=False)
     axes, affine, spacing = canonical(path, raw)
+    affine.flags.writeable = False
     shape = tuple(int(raw.shape[axis]) for axis in np.argsort(axes[:, 0]))
-    return Header(Path(path), shape, spacing, affine, raw.channels, raw.dtype)
+    return Header(path, shape, spacing, affine, raw.channels, raw.dtype)
 
 
 def read_file(path: Path) -> Volume:
