@@ -30,7 +30,7 @@ def write_review_folder(data: Path, output: Path, *, title: str = "toy", flagged
     scans = {name: dataset.case(name).images for name in dataset.labelled}
     return write_page(
         rows, scans, output / "masks", output / "index.html", title=title, summary="made of toys",
-        channels=dataset.channels,
+        channels=dataset.channels, ct=[name == "CT" for name in dataset.channels],
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import pytest
 import semivox
 import thresholding
 from dicom_files import write_series
+from reviewing_folders import write_review
 from semivox.errors import ConfigError
 from toys import write_toy_dataset
 
@@ -65,6 +66,9 @@ def test_every_function_that_takes_a_path_takes_a_string(place, tmp_path, monkey
         ),
         "next_scans": lambda: semivox.next_scans(run, data, output=f"{out}/list.csv", count=1, device="cpu"),
         "add_labels": lambda: semivox.add_labels(begun_labelling(data, f"{out}/own"), f"{out}/own-corrected"),
+        "apply_review": lambda: semivox.apply_review(
+            data, reviewed(f"{out}/masks"), f"{out}/masks", worklist=f"{out}/reviewed.csv"
+        ).accept,
         "import_dicom": lambda: semivox.import_dicom(series(more), output=f"{out}/imported").cases == ("case_001",),
         "prepare": lambda: semivox.prepare(data, **asked, config=f"{place}/small.toml", method="supervised"),
         "read_dataset": lambda: semivox.read_dataset(data, unlabelled=more).added,
@@ -103,6 +107,10 @@ def begun_demo(folder: str) -> bool:
     with pytest.raises(ConfigError, match="device = 'abacus'"):  # the trainings take minutes
         semivox.demo(folder, device="abacus")
     return (Path(folder) / "split.json").exists()
+
+
+def reviewed(masks: str) -> str:
+    return str(write_review(Path(masks) / "review.json", Path(masks), {"case_03": "accept"}))
 
 
 def begun_labelling(data: str, folder: str) -> str:

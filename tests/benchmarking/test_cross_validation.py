@@ -16,6 +16,7 @@ import torch
 from semivox import cross_validate
 from semivox.benchmarking.cross_validation import SCORES
 from semivox.data.dataset import read_dataset
+from semivox.data.description import write_machine_made
 from semivox.data.splitting import Split, make_split, read_split
 from semivox.errors import ConfigError, DatasetError, RunError
 from semivox.prediction.files import predict
@@ -270,3 +271,17 @@ def test_out_of_fold_scores_of_two_methods_are_paired_by_case_in_a_report(again,
     one, other, halves = (read_scores(path).split for path in (*scores, tmp_path / "halves" / SCORES))
     assert one == other, "the same folds"
     assert one != halves
+
+
+def test_a_machine_made_label_is_learnt_in_every_fold_and_scored_in_none(data, toy_cache, tmp_path):
+    copied = shutil.copytree(data, tmp_path / "data")
+    write_machine_made(copied, {"case_01": {}})
+    with pytest.raises(ConfigError, match="found 4, expected a number from 2 to that of labelled cases, 3"):
+        validate(copied, tmp_path / "run", toy_cache)
+    validate(copied, tmp_path / "run", toy_cache, folds=3, method="supervised")
+    assert json.loads((tmp_path / "run/folds.json").read_text())["parts"] == [["case_00"], ["case_02"], ["case_03"]]
+    assert all("case_01" in read_split(tmp_path / f"run/fold_{n}/split.json").labelled for n in range(3))
+    assert {row["case"] for row in rows(tmp_path / "run")} == {"case_00", "case_02", "case_03"}
+    write_machine_made(copied, {}, gone=["case_01"])
+    with pytest.raises(RunError, match=r"was started with machine_made = \['case_01'\], found \[\]"):
+        validate(copied, tmp_path / "run", toy_cache, folds=3, method="supervised", resume=True)

@@ -164,6 +164,7 @@ def test_an_unknown_case_is_refused_with_the_nearest_name(tmp_path):
         ({"channel_names": {"1": "MRI"}}, "'channel_names': found {'1': 'MRI'}"),
         ({"file_ending": ".gif"}, "'file_ending': found '.gif'"),
         ({"spacing_is_nominal": "yes"}, "'spacing_is_nominal': found 'yes'"),
+        ({"machine_made": ["case_00"]}, "'machine_made': found ['case_00']"),
     ],
 )
 def test_a_description_that_cannot_be_followed_is_refused_with_what_to_do(description, words, tmp_path):

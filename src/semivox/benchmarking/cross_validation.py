@@ -116,8 +116,9 @@ def cross_validate(
     unlabelled = _folder_given(unlabelled, output, resume=resume)
     dataset = read_dataset(data, unlabelled=unlabelled)
     whole = training_split(dataset, _split_given(split, output, resume=resume))
-    splits = dict(zip(fold_folders(output, folds), fold_splits(whole, folds), strict=True))
-    _refuse_other(output, _record(whole, folds), [*splits], resume=resume)
+    made = sorted({*dataset.machine_made} & {*whole.labelled})
+    splits = dict(zip(fold_folders(output, folds), fold_splits(whole, folds, machine_made=made), strict=True))
+    _refuse_other(output, _record(whole, folds, made), [*splits], resume=resume)
     if method is None and whole.unlabelled:
         _refuse_without_unlabelled([*splits.values()])
     if isinstance(method, Path | str):
@@ -138,7 +139,7 @@ def cross_validate(
             outcome = train(data, output=run, split=sealed, seconds=left, on_start=start, **words)
         finally:
             if (run / "run.json").exists():  # not before: a mistake in the words leaves nothing behind
-                _write_record(output, whole, folds, unlabelled)
+                _write_record(output, whole, folds, made, unlabelled)
         if not outcome.finished or (outcome.interrupted and number + 1 < folds):
             return FoldsOutcome(**vars(outcome) | {"run": output, "finished": False})
     speaks = outcome.rank == 0  # under torchrun, one process speaks for all
@@ -165,7 +166,8 @@ def _score(
                 shutil.copyfile(mask, temporary)
     joined = json.dumps(_joined([*splits], [*splits.values()]), indent=1)
     write_atomic(folder / "prediction.json", lambda file: file.write(joined.encode()))
-    return evaluate_masks(folder, dataset.folder, output / SCORES, cases=whole.labelled)
+    scored = [name for fold in splits.values() for name in whole.labelled if name not in fold.labelled]
+    return evaluate_masks(folder, dataset.folder, output / SCORES, cases=sorted(scored))
 
 
 def _joined(runs: Sequence[Path], splits: Sequence[Split]) -> dict[str, Any]:
@@ -198,9 +200,10 @@ def _folder_given(unlabelled: Path | str | None, output: Path, *, resume: bool) 
     return if_given(unlabelled or (known if isinstance(known, str) else None))
 
 
-def _record(whole: Split, folds: int) -> dict[str, Any]:
+def _record(whole: Split, folds: int, made: Sequence[str]) -> dict[str, Any]:
     """Return what the parts follow from, all of it plain."""
-    return {"folds": folds, "split": whole.digest, "patients": whole.patients, "seed": whole.seed}
+    record = {"folds": folds, "split": whole.digest, "patients": whole.patients, "seed": whole.seed}
+    return record | {"machine_made": list(made)}
 
 
 def _refuse_other(output: Path, record: Mapping[str, Any], runs: Sequence[Path], *, resume: bool) -> None:
@@ -214,8 +217,8 @@ def _refuse_other(output: Path, record: Mapping[str, Any], runs: Sequence[Path],
         raise RunError(f"{output} holds a run, found --folds {record['folds']}: name another folder with -o")
     known = read_folds(output)
     for key, value in record.items() if known else ():
-        if known.get(key) != value:
-            raise RunError(f"{output} was started with {key} = {known.get(key)}, found {value}: {advice}")
+        if (before := known.get(key, [])) != value:  # folders of before know no machine-made labels
+            raise RunError(f"{output} was started with {key} = {before}, found {value}: {advice}")
     strangers = [path.name for path in sorted(output.glob("fold_*")) if path not in runs]
     if strangers:
         raise RunError(f"{output} holds {', '.join(strangers)}, expected no more than {len(runs)} folds: {advice}")
@@ -245,8 +248,9 @@ def _once(on_note: Callable[[str], None] | None) -> Callable[[str], None]:
     return note
 
 
-def _write_record(output: Path, whole: Split, folds: int, unlabelled: Path | None) -> None:
-    further = {"parts": parts_of(whole, folds), "unlabelled": str(unlabelled.resolve()) if unlabelled else None}
-    text = json.dumps(_record(whole, folds) | further, indent=1)
+def _write_record(output: Path, whole: Split, folds: int, made: Sequence[str], unlabelled: Path | None) -> None:
+    parts = parts_of(whole, folds, machine_made=made)
+    further = {"parts": parts, "unlabelled": str(unlabelled.resolve()) if unlabelled else None}
+    text = json.dumps(_record(whole, folds, made) | further, indent=1)
     write_split(whole, output / "split.json")
     write_atomic(output / FOLDS_FILE, lambda file: file.write(text.encode()))

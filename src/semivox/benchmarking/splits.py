@@ -84,7 +84,7 @@ def _order(plain: Split, labelled: int | Names, dataset: Dataset, draw: int) -> 
     """Return the cases of each patient of the budget, in the order in which a draw takes them."""
     if not isinstance(labelled, int):
         return [cases_of([name], dataset, plain.patients) for name in labelled]
-    free = [name for name in dataset.labelled if name not in plain.held_out]
+    free = [name for name in dataset.labelled if name not in {*plain.held_out, *dataset.machine_made}]
     return [*grouped_by_patient(free, plain.patients, draw or None).values()][:labelled]
 
 

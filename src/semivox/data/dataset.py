@@ -43,6 +43,7 @@ class Dataset:
         spacing_is_nominal: distances in mm would be made up.
         tests: the cases of imagesTs, by name; never in the pool, but a split may hold them out.
         added: names of the cases that the further folder of unlabelled scans brought.
+        machine_made: names of the cases whose label is a mask that a person accepted: none to score by.
         unlisted: names of the cases whose label file is not used, since dataset.json has a list without it.
     """
 
@@ -56,6 +57,7 @@ class Dataset:
     spacing_is_nominal: bool = False
     tests: Mapping[str, Case] = field(default_factory=dict)
     added: tuple[str, ...] = ()
+    machine_made: tuple[str, ...] = ()
     unlisted: tuple[str, ...] = ()
 
     @property
@@ -167,6 +169,7 @@ def _dataset(folder: Path, description: Description, further: Sequence[Path]) ->
         spacing_is_nominal=description.spacing_is_nominal,
         tests=_cases(folder / "imagesTs", channels, _label_files(folder / "labelsTs")),
         added=tuple(sorted(added)),
+        machine_made=tuple(n for n in description.machine_made if n in cases and cases[n].label is not None),
         unlisted=unlisted,
     )
     return dataset, faults

@@ -1,6 +1,7 @@
 """The description of a data set: dataset.json of nnU-Net (version 1, 2) or the Medical Decathlon, read and checked."""
 
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple
 from semivox.data.faults import Fault
 from semivox.data.formats import ENDINGS
 from semivox.data.names import is_plain, shown
+from semivox.files import write_atomic
 
 FILE = "dataset.json"
 MOST_CLASSES = 255  # a prepared label is a byte, of which 255 says that nobody labelled the voxel
@@ -41,6 +43,7 @@ class Description:
         label_values: the value that each class has in label files.
         ignore: the value in label files of voxels that nobody labelled, or None.
         spacing_is_nominal: distances in mm would be made up.
+        machine_made: names of the cases whose label is a mask that a person accepted, not one that a person drew.
         training: the scans that are to be trained on, with the labels that are to be used, as the Decathlon lists them;
             None where nothing is listed.
         faults: all that is wrong with the file.
@@ -52,6 +55,7 @@ class Description:
     label_values: tuple[int, ...] = ()
     ignore: int | None = None
     spacing_is_nominal: bool = False
+    machine_made: tuple[str, ...] = ()
     training: tuple[Listed, ...] | None = None
     faults: list[Fault] = field(default_factory=list)
 
@@ -86,6 +90,7 @@ def read_description(folder: Path) -> Description:
         label_values=tuple(values.values()),
         ignore=ignore,
         spacing_is_nominal=nominal is True,
+        machine_made=_machine_made(content, path, faults),
         training=_training(content, path, faults),
         faults=faults,
     )
@@ -115,6 +120,31 @@ def _training(content: dict[str, Any], path: Path, faults: list[Fault]) -> tuple
         faults.append(_fault(path, "'training'", wrong, expected))
         return None
     return tuple(found) or None
+
+
+def write_machine_made(folder: Path, new: Mapping[str, Mapping[str, str]], *, gone: Collection[str] = ()) -> None:
+    """Note in dataset.json which cases have a machine-made label; all else in it stays.
+
+    Args:
+        folder: of the data set, whose dataset.json is without faults.
+        new: what is noted of each further case.
+        gone: cases whose label is none any more.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    content = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    noted: dict[str, Any] = {case: note for case, note in content.get("machine_made", {}).items() if case not in gone}
+    text = json.dumps(content | {"machine_made": noted | dict(new)}, indent=4, ensure_ascii=False)
+    write_atomic(folder / FILE, lambda file: file.write(f"{text}\n".encode()))
+
+
+def _machine_made(content: dict[str, Any], path: Path, faults: list[Fault]) -> tuple[str, ...]:
+    found = content.get("machine_made", {})
+    if not isinstance(found, dict) or not all(map(is_plain, found)):
+        faults.append(_fault(path, "'machine_made'", shown(found), 'a note by case, such as {"case_07": {}}'))
+        return ()
+    return tuple(sorted(found))
 
 
 def _listed(value: Any) -> list[Any]:

@@ -1,5 +1,6 @@
 """Folds: the splits of a cross-validation inside the label budget, one a part of the labelled cases."""
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from semivox.data.dataset import Dataset
@@ -8,17 +9,19 @@ from semivox.data.splitting import Split, grouped_by_patient, image_hashes
 from semivox.errors import ConfigError
 
 
-def parts_of(split: Split, folds: int) -> tuple[tuple[str, ...], ...]:
+def parts_of(split: Split, folds: int, *, machine_made: Collection[str] = ()) -> tuple[tuple[str, ...], ...]:
     """Return the labelled cases in `folds` parts, whose sizes differ by one patient at most.
 
     Patients (cases, where the split knows none) are dealt out like cards, in the order of their names or, where the
     split has a seed, as that draws it: scans of one hospital, which often have names in a row, come into every part.
+    Patients with a machine-made label come into none: a score by it would say nothing.
 
     Raises:
         ConfigError: fewer than 2 folds, or more than there are labelled cases or patients.
         DatasetError: a labelled case has no patient.
     """
-    groups = [*grouped_by_patient(split.labelled, split.patients, split.seed).values()]
+    found = grouped_by_patient(split.labelled, split.patients, split.seed).values()
+    groups = [names for names in found if not {*names} & {*machine_made}]
     if not 2 <= folds <= len(groups):
         what = "labelled cases" if split.patients is None else "patients with a label"
         raise ConfigError(
@@ -29,7 +32,7 @@ def parts_of(split: Split, folds: int) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(sorted(name for group in part for name in group)) for part in dealt)
 
 
-def fold_splits(split: Split, folds: int) -> tuple[Split, ...]:
+def fold_splits(split: Split, folds: int, *, machine_made: Collection[str] = ()) -> tuple[Split, ...]:
     """Return the split of every fold: its part is held out, the other parts are labelled.
 
     The part's images are not among the unlabelled scans either, nor are other scans of its patients: a model that has
@@ -39,7 +42,7 @@ def fold_splits(split: Split, folds: int) -> tuple[Split, ...]:
     Raises:
         ConfigError, DatasetError: as `parts_of`.
     """
-    return tuple(_without(split, part) for part in parts_of(split, folds))
+    return tuple(_without(split, part) for part in parts_of(split, folds, machine_made=machine_made))
 
 
 def _without(split: Split, part: tuple[str, ...]) -> Split:

@@ -71,7 +71,8 @@ def make_split(
     """Return a split: the first `labelled` and the last `held_out` of the cases that have a label.
 
     All other cases are unlabelled, except those of held-out patients, which are left out. With `patients`, numbers
-    count patients. With `seed`, the order is drawn: one seed's smaller budgets lie within its larger ones.
+    count patients. With `seed`, the order is drawn: one seed's smaller budgets lie within its larger ones. Numbers
+    never take a patient with a machine-made label: a score by it would say nothing, and no person drew it.
 
     Args:
         dataset: the cases.
@@ -86,15 +87,18 @@ def make_split(
     """
     groups = grouped_by_patient(dataset.labelled, patients, seed)
     listed = {patient_of(name, patients) for name in labelled} if isinstance(labelled, Sequence) else set()
-    free = [groups[patient] for patient in reversed(groups) if patient not in listed]
-    last = _chosen(held_out, free, "held-out", f"{len(groups) - len(free)} are listed as labelled")
+    made = {patient_of(name, patients) for name in dataset.machine_made}
+    free = [groups[patient] for patient in reversed(groups) if patient not in listed | made]
+    which = "are listed as labelled or machine-made" if made else "are listed as labelled"
+    last = _chosen(held_out, free, "held-out", f"{len(groups) - len(free)} {which}")
     sealed = {patient_of(name, patients, unknown=name) for name in last}
     rest = [names for patient, names in groups.items() if patient not in sealed]
     gone = f"{len(groups) - len(rest)} are held out"
     if labelled is None and not rest and groups:
         raise DatasetError(f"nothing is labelled: found {len(groups)} labelled cases (or patients), of which {gone}; "
                            "hold out fewer, or add labels")  # fmt: skip
-    first = _chosen(len(rest) if labelled is None else labelled, rest, "labelled", gone)
+    drawn = [groups[patient] for patient in groups if patient not in sealed | made]
+    first = _chosen([n for names in rest for n in names] if labelled is None else labelled, drawn, "labelled", gone)
     taken = {*first, *last}
     others = [
         name for name in dataset.cases
@@ -251,6 +255,12 @@ def split_faults(split: Split, dataset: Dataset, *, sealed: bool = True) -> list
         if name not in dataset.cases and (name in split.pool or name not in dataset.tests):
             hint = nearest(name, [*dataset.cases, *dataset.tests])
             faults.append(_fault(name, "in the split", f"no such case in {dataset.folder}", "a case's name", hint))
+    for name in split.held_out:
+        if name in dataset.machine_made:
+            faults.append(
+                _fault(name, "held out", "a machine-made label", "one that a person drew",
+                       "correct it and give it to add-labels --replace, or unlist it")
+            )  # fmt: skip
     for name in split.labelled:
         if name in dataset.cases and dataset.cases[name].label is None:
             faults.append(_fault(name, "listed as labelled", "no file in labelsTr", "its label", "add or unlist it"))

@@ -40,7 +40,7 @@ class Exported:
     Attributes:
         folder: of the data set.
         labels: cases whose label the run was trained on.
-        masks: cases whose mask stands for a label.
+        masks: cases whose mask stands for a label, those among them of which the run learnt it as a label.
         left_out: why, by case, of all others that have a mask or are in the run's split.
     """
 
@@ -108,7 +108,8 @@ def export_dataset(
         on_case("", len(sources), len(sources))
         taken = [case for case in sorted(sources) if case not in left_out]
         _refuse_none(taken, left_out, masks)
-        given, made = (tuple(case for case in taken if (case in labels) == kind) for kind in (True, False))
+        drawn = labels.keys() - {*dataset.machine_made}
+        given, made = (tuple(case for case in taken if (case in drawn) == kind) for kind in (True, False))
         exported = Exported(output, given, made, left_out)
         _describe(folder, dataset, exported)
     if not NAMED.fullmatch(output.name):

@@ -39,6 +39,7 @@ def write_page(
     title: str,
     summary: str,
     channels: Sequence[str] = (),
+    ct: Sequence[bool] = (),
     on_case: Callable[[str, int, int], None] = lambda case, done, total: None,
 ) -> Path:
     """Write the page with the scripts of its cases, and return its path.
@@ -51,6 +52,7 @@ def write_page(
         title: what the data are called.
         summary: a sentence on what was done.
         channels: names of the scans' channels.
+        ct: of each channel, whether it is a CT: it has presets of the window in HU.
         on_case: called with (case, done, all) before each case, and once more when all are done.
 
     Raises:
@@ -78,6 +80,7 @@ def write_page(
         "run": hashlib.sha256(repr(sorted(digests.items())).encode()).hexdigest(),
         "classes": [{"name": names[label], "colour": colours[label][1]} for label in labels],
         "channels": list(channels),
+        "ct": list(ct),
         "cases": [_case(case, own, digests[case]) for case, own in by_case.items()],
     }
     text = _rendered(title=title, summary=summary, how=HOW, data=data)

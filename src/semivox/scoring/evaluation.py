@@ -58,7 +58,7 @@ def evaluate_masks(
     Args:
         masks: folder of CASE.nii.gz (.nii, .nrrd, .mha, .png, .tif), values as in the label files.
         labels: folder of the label files, beside dataset.json; or the data set's folder, whose labelsTs then has the
-            labels of cases that the pool lacks.
+            labels of cases that the pool lacks. Labels that dataset.json calls machine-made are none to score by.
         output: the csv file; the summary gets the same name with .json.
         cases: a split or its file (what it holds out), a text file with one name per line, or names: each of them is
             scored, a missing mask being a failure. None scores the cases that are in both folders; scores.json then
@@ -88,7 +88,8 @@ def evaluate_masks(
     if dataset.faults:
         raise DatasetError(sentences(dataset.faults))
     tests = list_test_labels(folder, len(dataset.channels)) if given == folder else {}
-    label_files = tests | list_masks(labels)
+    own = {case: file for case, file in list_masks(labels).items() if case not in dataset.machine_made}
+    label_files = tests | own
     mask_files = list_masks(masks, labelled=label_files.keys())
     names = cases_to_score(cases, mask_files, label_files, masks, labels)
     pictures = _are_pictures([label_files[case] for case in names])

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from semivox.data.dataset import Dataset, read_dataset
-from semivox.data.description import read_description
+from semivox.data.description import FILE, read_description, write_machine_made
 from semivox.data.formats import ending
 from semivox.data.splitting import read_split
 from semivox.data.volume import disagreements, read_header, read_label
@@ -19,7 +19,7 @@ from semivox.scoring.pairing import list_masks
 def add_labels(
     data: Path | str, corrected: Path | str, *, split: Path | str | None = None, replace: bool = False
 ) -> list[Path]:
-    """Copy corrected masks into labelsTr, and return the new files.
+    """Copy corrected masks into labelsTr, and return the new files; what was machine-made is drawn by a person then.
 
     Args:
         data: nnU-Net or Medical Decathlon folder.
@@ -36,11 +36,7 @@ def add_labels(
     if not masks:
         raise DatasetError(f"{corrected}: found no mask, expected some, named as their scans")
     held_out = read_split(split).held_out if split else ()
-    if read_description(dataset.folder).training is not None:
-        raise DatasetError(
-            f"{dataset.folder / 'dataset.json'}: found 'training', a list without which no label is used: remove "
-            "it, or add the new labels to it and copy them by hand"
-        )
+    refuse_list(dataset)
     wrong = [text for case, mask in masks.items() for text in _faults(case, mask, dataset, held_out, replace=replace)]
     if wrong:
         raise DatasetError(f"{len(wrong)} faults, nothing was copied: {'; '.join(wrong)}")
@@ -53,7 +49,22 @@ def add_labels(
         if before is not None and before != place:
             before.unlink()  # of another format: two labels of one scan would be a fault
         copied.append(place)
+    if drawn := {*masks} & {*dataset.machine_made}:
+        write_machine_made(dataset.folder, {}, gone=drawn)
     return copied
+
+
+def refuse_list(dataset: Dataset) -> None:
+    """Refuse new labels where dataset.json lists the ones that are to be used.
+
+    Raises:
+        DatasetError: it does.
+    """
+    if read_description(dataset.folder).training is not None:
+        raise DatasetError(
+            f"{dataset.folder / FILE}: found 'training', a list without which no label is used: remove it, or add the "
+            "new labels to it and copy them by hand"
+        )
 
 
 def _faults(case: str, mask: Path, dataset: Dataset, held_out: Sequence[str], *, replace: bool) -> list[str]:
@@ -68,10 +79,11 @@ def _faults(case: str, mask: Path, dataset: Dataset, held_out: Sequence[str], *,
     if found.images[0].parent.name != "imagesTr":
         place = found.images[0].parent
         return [f"{mask.name}: its scan lies in {place}, whose scans have no labels: move the scan into imagesTr"]
-    return [f"{mask.name}: {text}" for text in _content_faults(mask, found.images[0], dataset)]
+    return [f"{mask.name}: {text}" for text in mask_faults(mask, found.images[0], dataset)]
 
 
-def _content_faults(mask: Path, image: Path, dataset: Dataset) -> list[str]:
+def mask_faults(mask: Path, image: Path, dataset: Dataset) -> list[str]:
+    """Return in words how a mask's grid and values differ from those of its scan and data set."""
     label = read_label(mask)
     wrong = [f"{name} is {is_} where its scan has {has}" for name, is_, has in disagreements(label, read_header(image))]
     allowed = [*dataset.label_values, *([] if dataset.ignore is None else [dataset.ignore])]

@@ -76,7 +76,7 @@ def next_scans(
         [run], files, output=output.with_suffix(""), device=device, trust=trust,
         on_case=lambda case, done, total: on_case("predicted", case, done, total),
     )  # fmt: skip
-    _write(chosen, candidates, masks, output)
+    write_worklist(chosen, candidates, masks, output)
     return chosen
 
 
@@ -128,7 +128,12 @@ def _estimated_doubts(quality: Path, cases: Mapping[str, Case]) -> dict[str, flo
     return {case: 1 - mean(values) if values else 1.0 for case, values in known.items()}
 
 
-def _write(chosen: Sequence[Choice], cases: Mapping[str, Case], masks: Sequence[Path], output: Path) -> None:
+def write_worklist(chosen: Sequence[Choice], cases: Mapping[str, Case], masks: Sequence[Path], output: Path) -> None:
+    """Write rank, case, reason, image and mask of every chosen case as a CSV file.
+
+    Raises:
+        RunError: it cannot be written.
+    """
     named = {bare_name(mask): mask for mask in masks}
     rows = [
         {"rank": rank, **choice._asdict(), "image": cases[choice.case].images[0], "mask": named[choice.case]}

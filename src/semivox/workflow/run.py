@@ -25,6 +25,7 @@ from semivox.data.faults import sentences
 from semivox.data.gathering import gather
 from semivox.errors import ConfigError, DatasetError, RunError
 from semivox.files import locked_folder, refuse_no_folder, write_atomic
+from semivox.planning.fingerprint import is_ct
 from semivox.planning.plan import plan_dataset
 from semivox.prediction.files import predict
 from semivox.quality.estimate import estimate_quality
@@ -254,7 +255,7 @@ def _masks_and_page(
         masks,
         output=output / "quality.csv",
         out_of_fold=folds,
-        coverage=_coverage(len(dataset.labelled)) if folds else 0.8,
+        coverage=_coverage(len(dataset.labelled) - len(dataset.machine_made)) if folds else 0.8,
         device=device,
         on_case=_cases(told, "compared"),
         on_note=told.note,
@@ -268,6 +269,7 @@ def _masks_and_page(
         title=dataset.name,
         summary=summary,
         channels=dataset.channels,
+        ct=[is_ct(name) for name in dataset.channels],
         on_case=_cases(told, "drawn"),
     )
 

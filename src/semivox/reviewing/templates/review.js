@@ -135,8 +135,7 @@ function stateWords() {
 }
 
 // ---------------------------------------------------------------------- one case
-const viewer = new Viewer(byId("planes"), data.classes, describe);
-viewer.hounsfield = data.channels.some((name) => /^ct$/i.test(name.trim()));
+const viewer = new Viewer(byId("planes"), data.classes, data.ct, describe);
 
 async function show(name) {
   current = items.find((item) => item.case === name);

@@ -65,8 +65,8 @@ async function inflated(text) {
 
 /** The planes of one case in an element; `told` is called when what is shown has changed. */
 class Viewer {
-  constructor(place, classes, told) {
-    Object.assign(this, { place, classes, told, shown: null, large: 0, outlines: true, zoom: false, channel: 0, preset: WHOLE });
+  constructor(place, classes, ct, told) {
+    Object.assign(this, { place, classes, ct, told, shown: null, large: 0, outlines: true, zoom: false, channel: 0, preset: WHOLE });
     this.views = PLANES.map((plane, number) => this.makeView(plane, number));
     new ResizeObserver(() => this.draw()).observe(place);
   }
@@ -152,7 +152,7 @@ class Viewer {
   }
 
   // ------------------------------------------------------------------ window and level, of bytes from 0 to 255
-  presets() { return [WHOLE, AROUND, STRONG, ...(this.hounsfield ? Object.keys(HOUNSFIELD) : [])]; }
+  presets() { return [WHOLE, AROUND, STRONG, ...(this.ct[this.channel] ? Object.keys(HOUNSFIELD) : [])]; }
 
   setPreset(name) {
     this.preset = this.presets().includes(name) ? name : WHOLE;
