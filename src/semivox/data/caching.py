@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from semivox.errors import RunError
@@ -85,19 +86,6 @@ def cached(
     return found
 
 
-def allow_open_files(count: int) -> None:
-    """Raise this process's own limit on open files to `count` and some more: every mapped array holds one."""
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = count + 512
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
 def _open(entry: Path, unsealed: str = "remade") -> tuple[Arrays, Facts] | None:
     """Return a whole entry; None where it is missing or is not what its own list says."""
     try:
@@ -105,12 +93,24 @@ def _open(entry: Path, unsealed: str = "remade") -> tuple[Arrays, Facts] | None:
         files = [entry / f"{name}.npy" for name in listed["arrays"]]
         if ("seal" in listed or unsealed == "remade") and not _is_whole(entry, listed, files):
             return None
-        arrays = {file.stem: np.load(file, mmap_mode="r") for file in files}
+        arrays = {file.stem: _mapped(file) for file in files}
         as_listed = all([list(arrays[name].shape), arrays[name].dtype.str] == listed["arrays"][name] for name in arrays)
         return (arrays, listed["facts"]) if as_listed else None
     except Exception as error:  # a damaged list or header makes JSON's and numpy's readers raise nearly anything
         refuse_few_handles(error)
         return None
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    """Return a file's array, memory-mapped and read-only; unlike NumPy's own maps, no file stays open."""
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        shape, _, kind = np.lib.format.read_array_header_1_0(file)
+        start = file.tell()
+    values = torch.UntypedStorage.from_file(str(path), False, path.stat().st_size)
+    array = torch.empty(0, dtype=torch.uint8).set_(values).numpy()[start:].view(kind).reshape(shape)
+    array.flags.writeable = False
+    return array
 
 
 def _is_whole(entry: Path, listed: Mapping[str, Any], files: Sequence[Path]) -> bool:

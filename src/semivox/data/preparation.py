@@ -8,16 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semivox.data.caching import (
-    Arrays,
-    Facts,
-    allow_open_files,
-    cache_key,
-    cache_size,
-    cached,
-    default_cache,
-    file_stamps,
-)
+from semivox.data.caching import Arrays, Facts, cache_key, cache_size, cached, default_cache, file_stamps
 from semivox.data.dataset import IGNORE, Dataset
 from semivox.data.formats import files_of
 from semivox.data.recipe import Geometry, Recipe
@@ -220,7 +211,6 @@ def prepare_dataset(
     if cache.resolve().is_relative_to(dataset.folder.resolve()):
         raise ConfigError(f"the cache {cache} lies in the data folder {dataset.folder}: choose another with --cache")
     remove_unfinished(cache)
-    allow_open_files(len(split.unlabelled) + 4 * len(split.labelled))
     cases = {}
     for done, name in enumerate(split.pool, 1):
         case = dataset.case(name)
