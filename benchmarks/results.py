@@ -58,6 +58,9 @@ TABLES = {
     "steps-finetune.csv": "The time of a step in the last stage of ARCO and MONA on slices (the command stands in "
     "`benchmarks/speed/steps.py`):",
     "memory-finetune.csv": "Growth of the resident peak over three of these steps, each method in a fresh process:",
+    "patches.csv": "A crop of 112 x 112 x 80 with its label, reading alone, beside what the line of UA-MT reads and "
+    "MONAI's cache; the machine was busy (`python benchmarks/speed/patches.py -o "
+    "benchmarks/results/patches.csv`):",
     "gradients-la2018-small.csv": "Gradient norm of each term over the student without heads, mean of 10 batches at "
     "mid-run (`python benchmarks/gradients.py RUN DATA -o benchmarks/results/gradients-la2018-small.csv`):",
     "alive-acdc-3-arco.csv": "ARCO, mended, in the middle of its run of acdc-3-3000 (`python benchmarks/alive.py RUN "

@@ -162,7 +162,7 @@ class Stream:
         label = self._stack(crops, lambda case: case.label, fill=IGNORE)
         valid = label != IGNORE
         fields = self._common(crops, "l") | {
-            "label_l": label.masked_fill_(~valid, 0),
+            "label_l": label.mul_(valid.view(torch.uint8)),  # several times faster than to fill by a mask
             "valid_l": valid,
             "group_l": torch.tensor([self.half_of[crop.index] for crop in crops], dtype=torch.int64),
         }
