@@ -69,6 +69,7 @@ def cross_validate(
     split: Path | str | Split | None = None,
     config: Path | str | None = None,
     settings: Sequence[str] | Mapping[str, Any] = (),
+    start: Path | str | None = None,
     resume: bool = False,
     trust: bool = False,
     seconds: float | None = None,
@@ -92,6 +93,7 @@ def cross_validate(
         split: its labelled cases are dealt into parts; what it holds out is left alone.
         config: of every fold, as `semivox.train` takes it.
         settings: of every fold, as `semivox.train` takes them.
+        start: of every fold, as `semivox.train` takes it: a run that none of the folds' parts was a label of.
         resume: leave folds that are at their end as they are, go on with the one that is not.
         trust: let folds that go on run their own copies of a method that semivox does not ship.
         seconds: time budget of all trainings together; a fold that begins takes one step at least.
@@ -125,8 +127,8 @@ def cross_validate(
         method = own_method(str(method)) or method  # one content for all folds, whatever becomes of the file
     words: dict[str, Any] = {
         "method": method, "config": config, "settings": settings, "unlabelled": unlabelled, "cache": cache,
-        "device": device, "resume": resume, "trust": trust, "on_row": on_row, "on_prepared": on_prepared,
-        "on_note": _once(on_note),
+        "device": device, "start": start, "resume": resume, "trust": trust, "on_row": on_row,
+        "on_prepared": on_prepared, "on_note": _once(on_note),
     }  # fmt: skip
     deadline = math.inf if seconds is None else time.monotonic() + seconds
     for number, (run, fold) in enumerate(splits.items()):
@@ -135,8 +137,8 @@ def cross_validate(
         sealed = fold if (run / "run.json").exists() else with_hashes(fold, whole, dataset)
         left = None if seconds is None else max(deadline - time.monotonic(), LEAST)
         try:
-            start = on_start if number == 0 else None
-            outcome = train(data, output=run, split=sealed, seconds=left, on_start=start, **words)
+            opening = on_start if number == 0 else None
+            outcome = train(data, output=run, split=sealed, seconds=left, on_start=opening, **words)
         finally:
             if (run / "run.json").exists():  # not before: a mistake in the words leaves nothing behind
                 _write_record(output, whole, folds, made, unlabelled)

@@ -96,6 +96,7 @@ def train(
     folds: Annotated[int | None, typer.Option(help="cross-validate: so many runs, out-of-fold scores")] = None,
     config: ConfigName = None,
     settings: Settings = [],  # noqa: B006
+    start: Annotated[Path | None, file_option("--start", help="begin from the weights of this run")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on from the last checkpoint")] = False,
     trust: Trust = False,
     budget: Budget = None,
@@ -116,6 +117,7 @@ def train(
             split=split,
             config=config,
             settings=settings,
+            start=start,
             resume=resume,
             trust=trust,
             seconds=parse_budget(budget) if budget else None,

@@ -34,16 +34,21 @@ class Exposure:
 
 
 def exposure_of(runs: Iterable[RunFolder]) -> Exposure:
-    """Return what any of these runs trained on; a scan that one had labelled is labelled."""
+    """Return what any of these runs, or one that they began from, trained on.
+
+    A scan that one of them had labelled is labelled.
+    """
     names: dict[str, str] = {}
     contents: dict[str, str] = {}
     hashed = True
     for run in runs:
         split, scans = read_split(run.split_file), run.facts.get("scans") or {}
+        before = (run.facts.get("start") or {}).get("trained_on") or {}  # of the run that it began from
         for kind, cases in zip(KINDS, (split.labelled, split.unlabelled), strict=True):
-            for case in cases:
-                hashed &= case in scans
-                found = [(names, case), *([(contents, scans[case])] if case in scans else [])]
+            seen = {**before.get(kind, {}), **{case: scans.get(case, "") for case in cases}}
+            for case, content in seen.items():
+                hashed &= bool(content)
+                found = [(names, case), *([(contents, content)] if content else [])]
                 for table, key in found:
                     if table.get(key) != "labelled":
                         table[key] = kind

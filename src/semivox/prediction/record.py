@@ -40,11 +40,18 @@ def make_record(
         "options": vars(options or Options()),
         "trained_on": {case: kind for case in found if (kind := exposure.of(case))},
         "images": {case: [str(path.resolve()) for path in files] for case, files in found.items()},
+        "start": _start(first.facts),
         "command": " ".join(["semivox", *sys.argv[1:]]),
         "train_command": first.facts["command"],
         "config": first.config.model_dump(mode="json"),
         "versions": first.facts["versions"],
     }
+
+
+def _start(facts: Mapping[str, Any]) -> str | None:
+    """Return which kind of run the first one began from; None where it began anew."""
+    found = facts.get("start")
+    return f"{found['method']} of {found['labelled']} labelled" if found else None
 
 
 def write_record(targets: Mapping[str, Path], output: Path, record: dict[str, Any], *, overwrite: bool) -> None:

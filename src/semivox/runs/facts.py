@@ -34,6 +34,7 @@ class Facts(BaseModel):
     device: str = ""
     gpu: str | None = None
     commit: str | None = None
+    start: dict[str, Any] | None = None
 
 
 def read_facts(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@
     RUN/config.toml        every value, with its source
         run.json           method, data folder, recipe, command, versions
         split.json         the lists of cases
+        start.pt           the nets that it began from, with `train --start`
         log.jsonl          one row every ``log_every`` steps
         checkpoints/       the last two, and the ends of stages that later ones start from
         pseudo/            pseudo labels, where a method's stages relabel

@@ -131,6 +131,7 @@ def _facts(run: Scores, *, methods: bool) -> tuple[dict[str, Any], ...]:
     keys = {key: value for key, value in flatten(config).items() if key.split(".")[0] not in OWN}
     if methods:
         keys |= flatten({"method": _table(config.get("method"))})
+    keys |= {"start": noted["start"]} if noted.get("start") else {}
     predicted = {f"predict's {key}": value for key, value in options.items()}
     labels = [{key: found} if found is not None else {} for key, found in _labels(run).items()]
     return split, steps, keys, predicted, *labels, _hd95(run) if methods else {}

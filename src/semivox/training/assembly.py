@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from semivox.config.keys import Config, StageConfig, resolve_config, validated
+from semivox.config.toml import flatten, nest
 from semivox.data.checking import check_pool
 from semivox.data.dataset import Dataset, read_dataset
 from semivox.data.faults import Fault
@@ -21,6 +22,7 @@ from semivox.planning.costs import Device
 from semivox.planning.plan import fingerprint, make_plan, make_recipe
 from semivox.runs.building import make_method_config, module_of
 from semivox.runs.folder import RunFolder
+from semivox.training.first_weights import FirstWeights, first_weights, refuse_another_net
 from semivox.training.relabelling import check_stages, part_count
 from semivox.training.request import Request
 from semivox.training.resuming import completed
@@ -36,6 +38,7 @@ class Draft(NamedTuple):
         lists: which of them it sees.
         notes: what does not stop it and should be known.
         own: the file of its method, where the run is new and semivox does not ship the method.
+        first: the nets that it begins from, where it does not begin anew.
     """
 
     run: RunFolder
@@ -43,6 +46,7 @@ class Draft(NamedTuple):
     lists: Split
     notes: tuple[str, ...] = ()
     own: OwnMethod | None = None
+    first: FirstWeights | None = None
 
 
 def draft_run(request: Request, output: Path) -> Draft:
@@ -50,6 +54,7 @@ def draft_run(request: Request, output: Path) -> Draft:
 
     Raises:
         DatasetError, ConfigError, UnknownMethodError, MethodError, GeometryError: with what to do.
+        RunError: the run to begin from has another net, or was trained on what is held out.
     """
     own = request.own
     module = load_own(own) if own else None
@@ -64,6 +69,8 @@ def draft_run(request: Request, output: Path) -> Draft:
     notes = [*_unasked(named, lists), *map(str, unlisted_fault(dataset.unlisted)), *notes]
     module = module or shipped_module(name)  # a config is data: only --method names a file that then runs
     _refuse_unknown_tables(given, name)
+    first = first_weights(request.start, lists) if request.start else None
+    began = dict(first.values) if first else {}
     found = fingerprint(dataset, lists)
     layers: list[tuple[str, Mapping[str, Any]]] = [
         ("data", {"slice_axis": found.slice_axis, "method": {"name": name}}),
@@ -77,11 +84,12 @@ def draft_run(request: Request, output: Path) -> Draft:
             labelled=len(lists.labelled),
             unlabelled=len(lists.unlabelled),
             needs=method_class(module).needs,
-            fixed=values,
+            fixed=nest(flatten(began) | flatten(values)),
             disk=free_disk(request.cache_folder),
         )
         layers.append(("plan", plan.values))
         notes += plan.warnings
+    layers += [(f"--start {request.start}", began)] if first else []
     layers += [(request.config or "config", request.given_for(name)), ("--set", values)]
     if request.method:
         layers.append(("--method", {"method": {"name": name} | ({"sha256": own.digest} if own else {})}))
@@ -89,6 +97,8 @@ def draft_run(request: Request, output: Path) -> Draft:
     resolved = completed(resolved)
     if request.config:
         notes += _memory_warnings(resolved, dataset, place)
+    if first:
+        refuse_another_net(resolved, _circumstances(dataset, name), first)
     facts = {
         "unlabelled": str(request.unlabelled.resolve()) if request.unlabelled else None,
         "recipe": make_recipe(dataset, lists, resolved, found).to_json(),
@@ -96,7 +106,7 @@ def draft_run(request: Request, output: Path) -> Draft:
         "sources": sources,
         **_circumstances(dataset, name),
     }
-    return Draft(RunFolder(output, resolved, facts), dataset, lists, tuple(dict.fromkeys(notes)), own)
+    return Draft(RunFolder(output, resolved, facts), dataset, lists, tuple(dict.fromkeys(notes)), own, first)
 
 
 def resolve_stages(config: Config, method_config: MethodConfig) -> tuple[Stage, ...]:

@@ -27,6 +27,7 @@ class Request:
         unlabelled: folder of further unlabelled scans.
         cache: folder of prepared arrays; by default the user's.
         device: "auto", "cpu" or "cuda".
+        start: run folder whose nets the run begins from; None: anew.
     """
 
     data: Path
@@ -37,6 +38,7 @@ class Request:
     unlabelled: Path | None = None
     cache: Path | None = None
     device: str = "auto"
+    start: Path | None = None
 
     @cached_property
     def own(self) -> OwnMethod | None:
@@ -95,8 +97,10 @@ def make_request(
     unlabelled: Path | str | None,
     cache: Path | str | None,
     device: str = "auto",
+    start: Path | str | None = None,
 ) -> Request:
     """Return the request of words that people give as strings or paths."""
     name = None if config is None else str(config)
     method = str(method) if isinstance(method, Path) else method
-    return Request(Path(data), method, split, name, settings, if_given(unlabelled), if_given(cache), device)
+    further = (if_given(unlabelled), if_given(cache), device, if_given(start))
+    return Request(Path(data), method, split, name, settings, *further)

@@ -24,6 +24,7 @@ from semivox.runs.building import make_fabric, make_method, make_method_config, 
 from semivox.runs.folder import RunFolder, create_run, open_run, refuse_run
 from semivox.runs.trust import keep_method
 from semivox.training.assembly import Draft, draft_run, refuse_few_unlabelled, resolve_stages
+from semivox.training.first_weights import give_weights, keep_weights, kept_weights, refuse_another_start
 from semivox.training.loop import Loop, Row
 from semivox.training.opening import opening
 from semivox.training.provenance import changes_since, circumstances
@@ -67,6 +68,7 @@ def train(
     split: Path | str | Split | None = None,
     config: Path | str | None = None,
     settings: Sequence[str] | Mapping[str, Any] = (),
+    start: Path | str | None = None,
     resume: bool = False,
     trust: bool = False,
     seconds: float | None = None,
@@ -88,6 +90,8 @@ def train(
         split: lists of cases; by default every label is used and every other scan is unlabelled.
         config: name of a shipped config or path of a TOML file; by default the plan.
         settings: ``key=value`` words, or nested values, that win over the config.
+        start: run folder whose nets the run begins from, where both have the same net; its split must not have trained
+            on labels of what is held out here. Without a config, net, grid and patch are those of that run.
         resume: go on from the last checkpoint of `output`; with none, start.
         trust: let a run that goes on run its own copy of a method that semivox does not ship.
         seconds: time budget, preparation included; the run stops behind a checkpoint.
@@ -104,7 +108,7 @@ def train(
     """
     deadline = math.inf if seconds is None else time.monotonic() + seconds
     output = Path(output)
-    request = make_request(data, method, split, config, settings, unlabelled, cache, device)
+    request = make_request(data, method, split, config, settings, unlabelled, cache, device, start)
     goes_on = resume and (output / "run.json").exists()
     with together():  # no process makes the run before all have seen that it is not there
         draft = _reopened(output, request, trust=trust) if goes_on else _drafted(output, request)
@@ -120,9 +124,10 @@ def train(
             stages = resolve_stages(run.config, make_method_config(run.config))
             refuse_few_unlabelled(run.config, stages, draft.lists)
             first = make_method(run.config, run.facts, stage=stages[0].name)  # its config may be refused
+            begun = [give_weights(first, draft.first)] if draft.first else []
             if speaks and on_start:
                 on_start(opening(draft, stages, processes=fabric.world_size))
-            _say(draft.notes, on_note if speaks else None)
+            _say([*draft.notes, *([] if goes_on else begun)], on_note if speaks else None)
             if speaks:
                 held.enter_context(locked_folder(output, doing="trained into"))
                 remove_unfinished(output, age=-1)  # the run is locked: they are of killed processes
@@ -155,9 +160,11 @@ def _reopened(output: Path, request: Request, *, trust: bool) -> Draft:
     run = open_run(output)
     readmit_method(run, request, trust=trust)
     refuse_other_config(run, request)
+    refuse_another_start(run, request.start)
     now = circumstances(run.config, request.device)
     refuse_other_precision(run, now["precision"])
-    return Draft(run, *reopen(run, request), (*notes_on(run), *changes_since(run, now)))
+    notes = (*notes_on(run), *changes_since(run, now))
+    return Draft(run, *reopen(run, request), notes, first=kept_weights(run))
 
 
 def prepare(
@@ -256,7 +263,8 @@ def _written(draft: Draft, cases: Mapping[str, PreparedCase]) -> RunFolder:
     write_split(draft.lists, run.split_file)
     if draft.own:
         keep_method(run.path, draft.own)
-    facts = {**run.facts, **contents(cases)}
+    start = {"start": keep_weights(draft.first, run.path)} if draft.first else {}
+    facts = {**run.facts, **contents(cases), **start}
     return create_run(run.path, config=run.config, sources=run.facts["sources"], facts=facts)
 
 
@@ -271,12 +279,19 @@ def _make_loop(
     on_row: Callable[[Row, int], None] | None,
 ) -> Loop:
     run, lists = draft.run, draft.lists
+
+    def fresh(stage: str) -> Method:
+        method = make_method(run.config, run.facts, stage=stage)
+        if draft.first:  # what begins anew begins where the run did
+            give_weights(method, draft.first)
+        return method
+
     relabelling = Relabelling(run.config, stages, [cases[name] for name in lists.unlabelled], run.path / "pseudo")
     pin = fabric.device.type == "cuda"
     return Loop(
         fabric,
         first,
-        fresh=lambda stage: make_method(run.config, run.facts, stage=stage),
+        fresh=fresh,
         stages=stages,
         make_stream=lambda stage: make_stream(
             run.config, stage, cases, lists, _needs(run.config), fabric.global_rank, relabelling=relabelling, pin=pin
