@@ -42,7 +42,8 @@ ALLOWED = {
     "benchmarking": {"training", "prediction", "runs", "scoring", "reporting", *BELOW_RUNS},
     "selection": {"reviewing", "prediction", "runs", "nets", "data", "files", "errors", "scoring"},
     "workflow": {"quality", "reviewing", *BELOW_WORKFLOW},
-    "cli": {"selection", "workflow", "quality", "exchange", "reviewing", *BELOW_WORKFLOW},
+    "advice": {"selection", "workflow", *BELOW_WORKFLOW},
+    "cli": {"advice", "selection", "workflow", "quality", "exchange", "reviewing", *BELOW_WORKFLOW},
 }
 """Who may import whom, one row a room; every room also imports itself."""
 LOOSE = {"__init__.py", "errors.py", "types.py", "files.py", "py.typed"}

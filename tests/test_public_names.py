@@ -50,6 +50,7 @@ def test_every_function_that_takes_a_path_takes_a_string(place, tmp_path, monkey
     asked = {"split": split, "unlabelled": more, "cache": cache}
     calls = {
         "Predictor": lambda: semivox.Predictor(run, device="cpu").run.path == Path(run),
+        "advise": lambda: begun_advice(data, f"{out}/advice", f"{place}/small.toml"),
         "bench": lambda: semivox.bench(f"{place}/protocol.toml", output=f"{out}/bench", cache=cache, device="cpu"),
         "check_dataset": lambda: semivox.check_dataset(data, split=split, unlabelled=more) == [],
         "cross_validate": lambda: semivox.cross_validate(
@@ -111,6 +112,12 @@ def begun_demo(folder: str) -> bool:
 
 def reviewed(masks: str) -> str:
     return str(write_review(Path(masks) / "review.json", Path(masks), {"case_03": "accept"}))
+
+
+def begun_advice(data: str, folder: str, config: str) -> bool:
+    with pytest.raises(ConfigError, match="device = 'abacus'"):
+        semivox.advise(data, output=folder, config=config, device="abacus")
+    return (Path(folder) / "config.toml").exists()
 
 
 def begun_labelling(data: str, folder: str) -> str:

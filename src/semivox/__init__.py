@@ -8,6 +8,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Predictor": "prediction.predictor",
     "add_labels": "selection.corrected",
+    "advise": "advice.advise",
     "apply_review": "selection.reviewed",
     "bench": "benchmarking.bench",
     "check_dataset": "data.checking",

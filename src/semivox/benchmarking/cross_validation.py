@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from semivox.data.dataset import Dataset, read_dataset
-from semivox.data.folds import fold_splits, parts_of, with_hashes
+from semivox.data.folds import fold_splits, parts_of, with_fewer, with_hashes
 from semivox.data.splitting import Split, training_split, write_split
 from semivox.errors import DatasetError, RunError
 from semivox.files import if_given, read_object, refuse_no_folder, whole_file, write_atomic
@@ -65,6 +65,7 @@ def cross_validate(
     *,
     folds: int,
     output: Path | str,
+    labelled: int | None = None,
     method: Path | str | OwnMethod | None = None,
     split: Path | str | Split | None = None,
     config: Path | str | None = None,
@@ -89,6 +90,8 @@ def cross_validate(
         data: nnU-Net or Medical Decathlon folder.
         folds: how many, from 2 to the number of labelled cases, or of patients where the split knows them.
         output: the folder to make, or to go on with when `resume` is set.
+        labelled: cases, or patients, of each fold that are trained on; None: all that are not in its part. The others
+            are left out, so that the same parts are scored by runs with fewer labels.
         method: of every fold, as `semivox.train` takes it.
         split: its labelled cases are dealt into parts; what it holds out is left alone.
         config: of every fold, as `semivox.train` takes it.
@@ -119,8 +122,10 @@ def cross_validate(
     dataset = read_dataset(data, unlabelled=unlabelled)
     whole = training_split(dataset, _split_given(split, output, resume=resume))
     made = sorted({*dataset.machine_made} & {*whole.labelled})
-    splits = dict(zip(fold_folders(output, folds), fold_splits(whole, folds, machine_made=made), strict=True))
-    _refuse_other(output, _record(whole, folds, made), [*splits], resume=resume)
+    lists = [with_fewer(fold, labelled) if labelled else fold for fold in fold_splits(whole, folds, machine_made=made)]
+    splits = dict(zip(fold_folders(output, folds), lists, strict=True))
+    record = _record(whole, folds, made, labelled)
+    _refuse_other(output, record, [*splits], resume=resume)
     if method is None and whole.unlabelled:
         _refuse_without_unlabelled([*splits.values()])
     if isinstance(method, Path | str):
@@ -141,7 +146,7 @@ def cross_validate(
             outcome = train(data, output=run, split=sealed, seconds=left, on_start=opening, **words)
         finally:
             if (run / "run.json").exists():  # not before: a mistake in the words leaves nothing behind
-                _write_record(output, whole, folds, made, unlabelled)
+                _write_record(output, whole, record, unlabelled)
         if not outcome.finished or (outcome.interrupted and number + 1 < folds):
             return FoldsOutcome(**vars(outcome) | {"run": output, "finished": False})
     speaks = outcome.rank == 0  # under torchrun, one process speaks for all
@@ -161,14 +166,14 @@ def _score(
     """Write the masks and the scores of all folds, and return these; masks that are there stay."""
     folder = output / "out_of_fold" / "masks"
     for run, fold in splits.items():
-        part = [name for name in whole.labelled if name not in fold.labelled]
+        part = [name for name in whole.labelled if name in fold.held_out]
         files = [file for name in part for file in dataset.case(name).images]
         for mask in predict([run], files, output=run / "masks", device=device, on_case=on_case):
             with whole_file(folder / mask.name) as temporary:
                 shutil.copyfile(mask, temporary)
     joined = json.dumps(_joined([*splits], [*splits.values()]), indent=1)
     write_atomic(folder / "prediction.json", lambda file: file.write(joined.encode()))
-    scored = [name for fold in splits.values() for name in whole.labelled if name not in fold.labelled]
+    scored = [name for fold in splits.values() for name in whole.labelled if name in fold.held_out]
     return evaluate_masks(folder, dataset.folder, output / SCORES, cases=sorted(scored))
 
 
@@ -202,10 +207,10 @@ def _folder_given(unlabelled: Path | str | None, output: Path, *, resume: bool) 
     return if_given(unlabelled or (known if isinstance(known, str) else None))
 
 
-def _record(whole: Split, folds: int, made: Sequence[str]) -> dict[str, Any]:
-    """Return what the parts follow from, all of it plain."""
+def _record(whole: Split, folds: int, made: Sequence[str], labelled: int | None) -> dict[str, Any]:
+    """Return what the parts and what is trained on follow from, all of it plain."""
     record = {"folds": folds, "split": whole.digest, "patients": whole.patients, "seed": whole.seed}
-    return record | {"machine_made": list(made)}
+    return record | {"machine_made": list(made), "labelled": labelled}
 
 
 def _refuse_other(output: Path, record: Mapping[str, Any], runs: Sequence[Path], *, resume: bool) -> None:
@@ -250,9 +255,9 @@ def _once(on_note: Callable[[str], None] | None) -> Callable[[str], None]:
     return note
 
 
-def _write_record(output: Path, whole: Split, folds: int, made: Sequence[str], unlabelled: Path | None) -> None:
-    parts = parts_of(whole, folds, machine_made=made)
-    further = {"parts": parts, "unlabelled": str(unlabelled.resolve()) if unlabelled else None}
-    text = json.dumps(_record(whole, folds, made) | further, indent=1)
+def _write_record(output: Path, whole: Split, record: Mapping[str, Any], unlabelled: Path | None) -> None:
+    further: dict[str, Any] = {"parts": parts_of(whole, record["folds"], machine_made=record["machine_made"])}
+    further["unlabelled"] = str(unlabelled.resolve()) if unlabelled else None
+    text = json.dumps({**record, **further}, indent=1)
     write_split(whole, output / "split.json")
     write_atomic(output / FOLDS_FILE, lambda file: file.write(text.encode()))

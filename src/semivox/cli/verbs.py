@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 import semivox
+from semivox.cli.advice_verb import advise
 from semivox.cli.curve_verb import curve
 from semivox.cli.data_verbs import check, plan, prepare, split
 from semivox.cli.dicom_verbs import import_
@@ -33,6 +34,7 @@ EXAMPLES: dict[Callable[..., Any], str] = {
     import_: "semivox import DICOM -o DATA",
     check: "semivox check DATA",
     split: "semivox split DATA --labelled 4 --held-out 10 -o split.json",
+    advise: "semivox advise DATA --budget 4h -o advice",
     plan: "semivox plan DATA --split split.json",
     prepare: "semivox prepare DATA --split split.json",
     train: "semivox train DATA --split split.json --method simcvd -o run",

@@ -56,6 +56,19 @@ def _without(split: Split, part: tuple[str, ...]) -> Split:
     )
 
 
+def with_fewer(fold: Split, labelled: int) -> Split:
+    """Return a fold's split with so many of its labelled cases, or patients; the others are in none of its lists.
+
+    Raises:
+        ConfigError: it has no so many.
+    """
+    groups = grouped_by_patient(fold.labelled, fold.patients, fold.seed)
+    if not 1 <= labelled <= len(groups):
+        raise ConfigError(f"labelled: found {labelled}, expected a number from 1 to that of a fold's, {len(groups)}")
+    kept = [name for group in [*groups.values()][:labelled] for name in group]
+    return replace(fold, labelled=tuple(sorted(kept)))
+
+
 def with_hashes(fold: Split, whole: Split, dataset: Dataset) -> Split:
     """Return a fold's split with the hashes of what the whole split does not hold out: a copy of it is then refused.
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from semivox.benchmarking.pace import clocked
 from semivox.data.volume import read_image
@@ -18,6 +18,7 @@ from semivox.training.start import train
 
 LEAST = 200
 """Steps that a training takes, whatever the time."""
+Kind = TypeVar("Kind")
 SHARE = 0.85
 """Part of the time that is planned for: a machine is not equally fast all day."""
 
@@ -52,8 +53,8 @@ class Course:
         return {folder / "runs" / name: {"folds": 0, **words} for name, words in wanted.items()}
 
 
-def keep(course: Course, file: Path) -> None:
-    """Write what was decided.
+def keep(course: Any, file: Path) -> None:
+    """Write what was decided, a dataclass of plain values.
 
     Raises:
         RunError: the file cannot be written.
@@ -61,12 +62,13 @@ def keep(course: Course, file: Path) -> None:
     write_atomic(file, lambda handle: handle.write(json.dumps(asdict(course), indent=1).encode()))
 
 
-def kept(file: Path, asked: Mapping[str, Any]) -> Course | None:
+def kept(file: Path, asked: Mapping[str, Any], kind: type[Kind] = Course) -> Kind | None:  # type: ignore[assignment]
     """Return what was decided before; None where nothing was.
 
     Args:
         file: that `keep` wrote.
         asked: what is wanted now, by the course's names.
+        kind: the dataclass that was written.
 
     Raises:
         RunError: the file is damaged, or other things were asked for then.
@@ -77,7 +79,7 @@ def kept(file: Path, asked: Mapping[str, Any]) -> Course | None:
     except FileNotFoundError:
         return None
     try:
-        course = Course(**found)
+        course = kind(**found)
     except TypeError:
         raise RunError(f"{file} is damaged: {advice}") from None
     for name, value in asked.items():

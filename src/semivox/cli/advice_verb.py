@@ -1,0 +1,51 @@
+"""The verb on advice: parses its words, calls one public function and prints what is advised."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semivox.cli.arguments import Cache, ConfigName, Data, Device, Output, SplitFile
+
+
+def advise(
+    data: Data,
+    output: Output = Path("advice"),
+    split: SplitFile = None,
+    config: ConfigName = None,
+    folds: Annotated[int | None, typer.Option(help="parts of each cross-validation; else 5, or one a case")] = None,
+    draws: Annotated[int, typer.Option(min=1, help="how often cases are dealt into parts; 3 for a verdict")] = 3,
+    budget: Annotated[str | None, typer.Option("--budget", help="time for all, such as 8h; chooses steps")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be done, and its cost, alone")] = False,
+    cache: Cache = None,
+    device: Device = "auto",
+) -> None:
+    """Find out whether unlabelled scans help here, what more labels would bring, and which scans are unlike."""
+    from semivox.advice.advise import Heard, outlined
+    from semivox.advice.advise import advise as run_advise
+    from semivox.cli.console import Console
+    from semivox.runs.folder import parse_budget
+
+    seconds = parse_budget(budget) if budget else None
+    if dry_run:
+        print(outlined(data, split=split, config=config, folds=folds, draws=draws, seconds=seconds, device=device))
+        return
+    with Console() as console:
+        found = run_advise(
+            data,
+            output=output,
+            split=split,
+            config=config,
+            folds=folds,
+            draws=draws,
+            seconds=seconds,
+            cache=cache,
+            device=device,
+            told=Heard(
+                say=console.say,
+                row=lambda name, row, total: console.row(row, total=total, name=name),
+                case=lambda what, case, done, total: console.show(what, done, total, case),
+                note=console.note,
+            ),
+        )
+    print(*found.sentences, output / "advice.md", sep="\n")
