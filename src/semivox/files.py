@@ -230,14 +230,37 @@ def locked_folder(folder: Path, *, doing: str) -> Iterator[None]:
         os.close(handle)
 
 
-def _lock(handle: int) -> bool:
-    """Lock an open file; False where another holds it."""
+@contextmanager
+def in_turn(folder: Path) -> Iterator[None]:
+    """Let other processes that ask for the same folder wait until the block ends: for a file that all read and rewrite.
+
+    Where the system or the disk knows no locks, nobody waits.
+
+    Raises:
+        RunError: there is no such folder.
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # Windows opens no folders
+        yield
+        return
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    try:
+        _lock(handle, wait=True)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, *, wait: bool = False) -> bool:
+    """Lock an open file or folder, when its turn comes or at once; False where another holds it."""
     try:
         import fcntl
     except ImportError:  # Windows
         return True
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     except OSError:  # some network disks

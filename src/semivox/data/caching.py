@@ -107,8 +107,8 @@ def _mapped(path: Path) -> NDArray[Any]:
         np.lib.format.read_magic(file)
         shape, _, kind = np.lib.format.read_array_header_1_0(file)
         start = file.tell()
-    values = torch.UntypedStorage.from_file(str(path), False, path.stat().st_size)
-    array = torch.empty(0, dtype=torch.uint8).set_(values).numpy()[start:].view(kind).reshape(shape)
+    values = torch.from_file(str(path), shared=False, size=path.stat().st_size, dtype=torch.uint8)
+    array = values.numpy()[start:].view(kind).reshape(shape)
     array.flags.writeable = False
     return array
 

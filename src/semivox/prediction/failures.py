@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from semivox.errors import ConfigError, PredictionError, RunError, one_line
-from semivox.files import write_table
+from semivox.files import in_turn, write_table
 
 COLUMNS = ("case", "file", "error")
 Row = dict[str, str]
@@ -47,11 +47,12 @@ class Failures:
             RunError: the file cannot be written.
         """
         file = output / "failed.csv"
-        rows = {row["case"]: row for row in _read(file) if row["case"] not in done} | self.rows
-        if not rows:
-            file.unlink(missing_ok=True)
-            return
-        write_table(file, COLUMNS, (rows[case] for case in sorted(rows)))
+        with in_turn(output):
+            rows = {row["case"]: row for row in _read(file) if row["case"] not in done} | self.rows
+            if not rows:
+                file.unlink(missing_ok=True)
+                return
+            write_table(file, COLUMNS, (rows[case] for case in sorted(rows)))
 
     def raise_together(self, masks: Sequence[Path], output: Path) -> None:
         """Raise what went wrong, a line for each case, if anything did.

@@ -1,4 +1,7 @@
-"""The record beside masks, prediction.json: which weights and options made them, of which scans."""
+"""The record beside masks, prediction.json: which weights and options made them, of which scans.
+
+Several predictions may write into one folder at once, such as an array's jobs: each changes the record in its turn.
+"""
 
 import json
 import sys
@@ -9,7 +12,7 @@ from typing import Any
 from semivox.data.patients import patient_of
 from semivox.data.splitting import read_split
 from semivox.errors import ConfigError, RunError
-from semivox.files import file_digest, read_object, write_atomic
+from semivox.files import file_digest, in_turn, read_object, write_atomic
 from semivox.prediction.exposure import Exposure
 from semivox.prediction.predictor import Options, Predictor
 
@@ -64,7 +67,12 @@ def write_record(targets: Mapping[str, Path], output: Path, record: dict[str, An
         ConfigError: masks of other weights, options or scans would stay beside the new ones, under one record.
         RunError: the record that is there cannot be read, or the folder cannot be written.
     """
-    file = output / NAME
+    _make_folder(output)
+    with in_turn(output):
+        _write_record(targets, output / NAME, record, overwrite=overwrite)
+
+
+def _write_record(targets: Mapping[str, Path], file: Path, record: dict[str, Any], *, overwrite: bool) -> None:
     before = _read_record(file)
     images = before["images"] | record["images"]
     foreign = [path for case, path in targets.items() if case not in before["images"] and path.exists()]
@@ -83,7 +91,7 @@ def write_record(targets: Mapping[str, Path], output: Path, record: dict[str, An
     if _made_by(before, record) != _made_by(record, record):
         if not overwrite or images.keys() != record["images"].keys():
             raise ConfigError(
-                f"{output} holds masks of other weights or options: name another folder with -o, or make the same "
+                f"{file.parent} holds masks of other weights or options: name another folder with -o, or make the same "
                 "scans' masks anew with --overwrite"
             )
         images = record["images"]
@@ -92,8 +100,9 @@ def write_record(targets: Mapping[str, Path], output: Path, record: dict[str, An
     seen |= {case: kind for case, kind in before.get("trained_on", {}).items() if case in images}
     _write(record | {"images": images, "trained_on": seen}, file)
     if overwrite:
-        maps = [output / f"{case}_{kind}.nii.gz" for case in targets for kind in MAPS if f"{case}_{kind}" not in images]
-        for path in (*targets.values(), *maps):
+        maps = [f"{case}_{kind}" for case in targets for kind in MAPS]
+        gone = [file.with_name(f"{name}.nii.gz") for name in maps if name not in images]
+        for path in (*targets.values(), *gone):
             path.unlink(missing_ok=True)
 
 
@@ -115,11 +124,12 @@ def note_training(case: str, kind: str, output: Path) -> None:
     Raises:
         RunError: the record cannot be read or written.
     """
-    record = _read_record(output / NAME)
-    seen = record.get("trained_on") or {}
-    if seen.get(case, "") != kind:
-        record["trained_on"] = {name: own for name, own in (seen | {case: kind}).items() if own}
-        _write(record, output / NAME)
+    with in_turn(output):
+        record = _read_record(output / NAME)
+        seen = record.get("trained_on") or {}
+        if seen.get(case, "") != kind:
+            record["trained_on"] = {name: own for name, own in (seen | {case: kind}).items() if own}
+            _write(record, output / NAME)
 
 
 def drop_from_record(cases: Sequence[str], output: Path) -> None:
@@ -131,25 +141,29 @@ def drop_from_record(cases: Sequence[str], output: Path) -> None:
     if not cases:
         return
     file = output / NAME
-    record = _read_record(file)
-    record["images"] = {case: files for case, files in record["images"].items() if case not in cases}
-    if record["images"]:
-        _write(record, file)
-    else:
-        file.unlink(missing_ok=True)
+    with in_turn(output):
+        record = _read_record(file)
+        record["images"] = {case: files for case, files in record["images"].items() if case not in cases}
+        if record["images"]:
+            _write(record, file)
+        else:
+            file.unlink(missing_ok=True)
 
 
 def _write(record: Mapping[str, Any], file: Path) -> None:
     write_atomic(file, lambda handle: handle.write(json.dumps(record, indent=1).encode()))
 
 
-def _read_record(file: Path) -> dict[str, Any]:
-    """Return what prediction.json says, after making its folder; without the file, that there are no masks."""
-    hint = "remove it with its masks, or name another folder with -o"
+def _make_folder(output: Path) -> None:
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunError(f"cannot use {file.parent} for masks ({error.strerror}): name another folder with -o") from error
+        raise RunError(f"cannot use {output} for masks ({error.strerror}): name another folder with -o") from error
+
+
+def _read_record(file: Path) -> dict[str, Any]:
+    """Return what prediction.json says; without the file, that there are no masks."""
+    hint = "remove it with its masks, or name another folder with -o"
     try:
         found = read_object(file, advice=hint)
     except FileNotFoundError:
