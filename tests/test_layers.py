@@ -41,7 +41,7 @@ ALLOWED = {
     "quality": {"prediction", "runs", "scoring", "data", "files", "errors"},
     "benchmarking": {"training", "prediction", "runs", "scoring", "reporting", *BELOW_RUNS},
     "selection": {"reviewing", "prediction", "runs", "nets", "data", "files", "errors", "scoring"},
-    "workflow": {"quality", "reviewing", *BELOW_WORKFLOW},
+    "workflow": {"quality", "reviewing", "exchange", *BELOW_WORKFLOW},
     "advice": {"selection", "workflow", *BELOW_WORKFLOW},
     "cli": {"advice", "selection", "workflow", "quality", "exchange", "reviewing", *BELOW_WORKFLOW},
 }

@@ -71,6 +71,12 @@ def test_every_function_that_takes_a_path_takes_a_string(place, tmp_path, monkey
             data, reviewed(f"{out}/masks"), f"{out}/masks", worklist=f"{out}/reviewed.csv"
         ).accept,
         "import_dicom": lambda: semivox.import_dicom(series(more), output=f"{out}/imported").cases == ("case_001",),
+        "predict_dicom": lambda: semivox.predict_dicom(
+            f"{place}/run", series(more), output=f"{out}/dicom_masks", device="cpu"
+        ),
+        "export_segmentations": lambda: semivox.export_segmentations(
+            f"{place}/run", f"{out}/dicom_masks", series(more), output=f"{out}/segmentations"
+        ),
         "prepare": lambda: semivox.prepare(data, **asked, config=f"{place}/small.toml", method="supervised"),
         "read_dataset": lambda: semivox.read_dataset(data, unlabelled=more).added,
         "read_image": lambda: semivox.read_image(f"{data}/imagesTr/case_00_0000.nii.gz").channels == 1,
@@ -100,7 +106,8 @@ def write_toys_for_the_demo(folder: Path, *, labelled: int, unlabelled: int, hel
 
 def series(beside: str) -> str:
     folder = Path(beside).parent / "dicom"
-    write_series(folder, np.zeros((4, 3, 2), np.int16))
+    if not folder.exists():
+        write_series(folder, np.zeros((4, 3, 2), np.int16))
     return str(folder)
 
 

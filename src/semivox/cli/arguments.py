@@ -1,5 +1,6 @@
 """What the verbs of the command line share: arguments that name files, which must exist, and options of training."""
 
+import sys
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -34,6 +35,11 @@ def file_argument(name: str, help: str) -> Any:
 def file_option(*words: str, help: str) -> Any:
     """Return an option that names a file."""
     return typer.Option(*words, help=help, callback=existing)
+
+
+def leave_out_of_command(tree: Path) -> None:
+    """Take the path of a DICOM tree out of the command that runs and masks keep: such folders bear patients' names."""
+    sys.argv = [sys.argv[0], *("DICOM" if Path(word) == tree else word for word in sys.argv[1:])]
 
 
 def number_or_names(option: str, number: int | None, file: Path | None) -> int | list[str] | None:

@@ -8,27 +8,31 @@ import typer
 from semivox.cli.arguments import Output, Trust, Unlabelled, file_argument, file_option
 from semivox.errors import ConfigError
 
-Format = Literal["onnx", "torch", "monai", "nnunet"]
+Format = Literal["onnx", "torch", "monai", "nnunet", "dicom-seg"]
 
 
 def export(
     paths: Annotated[
-        list[Path], file_argument("RUN [DATA MASKS]", "a run folder; of nnunet also its data set and masks")
+        list[Path],
+        file_argument("RUN...", "a run; nnunet: RUN DATA MASKS; dicom-seg: RUN... MASKS TREE"),
     ],
     output: Output,
-    format: Annotated[Format, typer.Option("--format", help="a net and its script, a bundle, or a data set")] = "onnx",
+    format: Annotated[Format, typer.Option("--format", help="a net, a bundle, a data set, or DICOM SEG")] = "onnx",
     review: Annotated[
         Path | None, file_option("--review", help="nnunet: review.json, of which only accepted masks go in")
     ] = None,
     unlabelled: Unlabelled = None,
     trust: Trust = False,
 ) -> None:
-    """Write a run as a program that needs no semivox, or labels and masks as a data set of nnU-Net."""
+    """Write a run as a program that needs no semivox, labels and masks for nnU-Net, or masks as DICOM SEG."""
     if format == "nnunet":
         _export_dataset(paths, output, review, unlabelled)
         return
     if review is not None or unlabelled is not None:
         raise ConfigError(f"--review and --unlabelled belong to --format nnunet, found --format {format}")
+    if format == "dicom-seg":
+        _export_segmentations(paths, output)
+        return
     from semivox.cli.console import Console
     from semivox.exchange.program import export_run
 
@@ -57,3 +61,23 @@ def _export_dataset(paths: list[Path], output: Path, review: Path | None, unlabe
     print(f"{len(exported.labels)} labels and {len(exported.masks)} masks: {exported.folder}")
     if exported.left_out:
         print(told(exported.left_out))
+
+
+def _export_segmentations(paths: list[Path], output: Path) -> None:
+    from semivox.cli.console import Console
+    from semivox.exchange.segmenting import export_segmentations
+
+    if len(paths) < 3:
+        found = f"found {len(paths)}: {', '.join(map(str, paths))}"
+        raise ConfigError(f"--format dicom-seg takes RUN... MASKS TREE, {found}")
+    *runs, masks, tree = paths
+    with Console() as console:
+        written = export_segmentations(
+            runs,
+            masks,
+            tree,
+            output=output,
+            on_case=lambda case, done, total: console.show("written", done, total, case),
+            on_note=console.note,
+        )
+    print(f"{len(written)} DICOM segmentations: {output}")

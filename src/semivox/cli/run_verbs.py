@@ -22,6 +22,7 @@ from semivox.cli.arguments import (
     Unlabelled,
     file_argument,
     file_option,
+    leave_out_of_command,
 )
 
 
@@ -46,7 +47,7 @@ def demo(
 
 
 def run(
-    data: Annotated[Path | None, file_argument("[DATA]", "nnU-Net or Medical Decathlon folder")] = None,
+    data: Annotated[Path | None, file_argument("[DATA]", "nnU-Net or Decathlon folder, or DICOM")] = None,
     output: Output = Path("out"),
     images: Annotated[Path | None, file_option("--images", help="in place of DATA: a folder of scans, and")] = None,
     labels: Annotated[Path | None, file_option("--labels", help="the labels there are, named as their scans")] = None,
@@ -59,9 +60,13 @@ def run(
 ) -> None:
     """From a folder to ranked masks: check, plan, train, predict, estimate quality, and a page to look at."""
     from semivox.cli.console import Console
+    from semivox.exchange.frames import is_tree
     from semivox.runs.folder import parse_budget
     from semivox.workflow.run import Told, planned
     from semivox.workflow.run import run as run_all
+
+    if data is not None and is_tree(data):
+        leave_out_of_command(data)
 
     seconds = parse_budget(budget) if budget else None
     if dry_run:
@@ -157,7 +162,9 @@ def _training(folds: int | None, console: Any) -> Callable[..., Any]:
 
 
 def predict(
-    paths: Annotated[list[Path], file_argument("RUN... SCANS...", "run folders, then files or folders of scans")],
+    paths: Annotated[
+        list[Path], file_argument("RUN... SCANS...", "run folders, then files or folders of scans, or one of DICOM")
+    ],
     output: Output,
     held_out: Annotated[bool, typer.Option("--held-out", help="SCANS is the data folder: its held-out cases")] = False,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="also write class probabilities")] = False,
@@ -169,11 +176,10 @@ def predict(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="make masks anew that exist")] = False,
     trust: Trust = False,
 ) -> None:
-    """Write masks, each in its scan's own grid; several runs are averaged."""
+    """Write masks, each in its scan's own grid, of DICOM series also as DICOM SEG; several runs are averaged."""
     from semivox.cli.console import Console
     from semivox.errors import ConfigError
     from semivox.prediction.files import Options
-    from semivox.prediction.files import predict as run_predict
     from semivox.runs.folds import is_run
 
     runs = [path for path in paths if is_run(path)]
@@ -182,11 +188,9 @@ def predict(
         found = "no run folder (with a run.json)" if not runs else "run folders alone"
         raise ConfigError(f"predict takes RUN... SCANS...; found {found} in {', '.join(map(str, paths))}")
     with Console(every=3) as console:  # a scan may take minutes: each is named when its turn comes
-        masks = run_predict(
+        masks = _predicting(scans, held_out=held_out)(
             runs,
-            scans,
             output=output,
-            held_out=held_out,
             probabilities=probabilities,
             uncertainty=uncertainty,
             options=Options(step_size, mirror, largest_component),
@@ -197,6 +201,27 @@ def predict(
             on_note=console.note,
         )
     print(f"{len(masks)} masks: {output}")
+
+
+def _predicting(scans: Sequence[Path], *, held_out: bool) -> Callable[..., list[Path]]:
+    """Return what predicts scans, or the series of a DICOM tree, by runs.
+
+    Raises:
+        ConfigError: a DICOM tree is not alone.
+    """
+    from semivox.errors import ConfigError
+    from semivox.exchange.frames import is_tree
+    from semivox.exchange.segmenting import predict_dicom
+    from semivox.prediction.files import predict as run_predict
+
+    trees = [path for path in scans if is_tree(path)]
+    if not trees:
+        return partial(run_predict, scans=scans, held_out=held_out)
+    if len(scans) > 1 or held_out:
+        found = f"{len(scans)} of them" if len(scans) > 1 else "--held-out"
+        raise ConfigError(f"{trees[0]}: found DICOM with {found}, expected one folder of DICOM alone; split the call")
+    leave_out_of_command(trees[0])
+    return partial(predict_dicom, tree=trees[0])
 
 
 def bench(

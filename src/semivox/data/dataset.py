@@ -45,6 +45,7 @@ class Dataset:
         added: names of the cases that the further folder of unlabelled scans brought.
         machine_made: names of the cases whose label is a mask that a person accepted: none to score by.
         unlisted: names of the cases whose label file is not used, since dataset.json has a list without it.
+        segment_codes: the DICOM codes of classes, by name, where they are known.
     """
 
     folder: Path
@@ -59,6 +60,7 @@ class Dataset:
     added: tuple[str, ...] = ()
     machine_made: tuple[str, ...] = ()
     unlisted: tuple[str, ...] = ()
+    segment_codes: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
 
     @property
     def labelled(self) -> tuple[str, ...]:
@@ -170,6 +172,7 @@ def _dataset(folder: Path, description: Description, further: Sequence[Path]) ->
         tests=_cases(folder / "imagesTs", channels, _label_files(folder / "labelsTs")),
         added=tuple(sorted(added)),
         machine_made=tuple(n for n in description.machine_made if n in cases and cases[n].label is not None),
+        segment_codes=description.segment_codes,
         unlisted=unlisted,
     )
     return dataset, faults

@@ -12,6 +12,8 @@ from semivox.data.names import is_plain, shown
 from semivox.files import write_atomic
 
 FILE = "dataset.json"
+CODES = "segment_codes"
+"""The key with the DICOM codes of classes, by name: ``{"category": [value, scheme, meaning], "type": [...]}``."""
 MOST_CLASSES = 255  # a prepared label is a byte, of which 255 says that nobody labelled the voxel
 _EXAMPLE = '{"channel_names": {"0": "MRI"}, "labels": {"background": 0, "liver": 1}}'
 
@@ -46,6 +48,7 @@ class Description:
         machine_made: names of the cases whose label is a mask that a person accepted, not one that a person drew.
         training: the scans that are to be trained on, with the labels that are to be used, as the Decathlon lists them;
             None where nothing is listed.
+        segment_codes: the DICOM codes of classes, by name, where they are known.
         faults: all that is wrong with the file.
     """
 
@@ -57,6 +60,7 @@ class Description:
     spacing_is_nominal: bool = False
     machine_made: tuple[str, ...] = ()
     training: tuple[Listed, ...] | None = None
+    segment_codes: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
 
 
@@ -92,6 +96,7 @@ def read_description(folder: Path) -> Description:
         spacing_is_nominal=nominal is True,
         machine_made=_machine_made(content, path, faults),
         training=_training(content, path, faults),
+        segment_codes=_segment_codes(content, path, faults),
         faults=faults,
     )
 
@@ -145,6 +150,21 @@ def _machine_made(content: dict[str, Any], path: Path, faults: list[Fault]) -> t
         faults.append(_fault(path, "'machine_made'", shown(found), 'a note by case, such as {"case_07": {}}'))
         return ()
     return tuple(sorted(found))
+
+
+def _segment_codes(content: dict[str, Any], path: Path, faults: list[Fault]) -> dict[str, dict[str, list[str]]]:
+    found = content.get(CODES, {})
+    kinds = list(found.values()) if isinstance(found, dict) else [found]
+    for codes in kinds:
+        if not isinstance(codes, dict) or {*codes} != {"category", "type"} or not all(map(_is_code, codes.values())):
+            expected = '{"category": ["85756007", "SCT", "Tissue"], "type": [value, scheme, meaning]} for each class'
+            faults.append(_fault(path, f"'{CODES}'", shown(codes), expected))
+            return {}
+    return dict(found)
+
+
+def _is_code(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(map(is_plain, value))
 
 
 def _listed(value: Any) -> list[Any]:

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from semivox.data.dicom import is_dicom, walk
+from semivox.data.cases import scan_files
+from semivox.data.description import FILE
+from semivox.data.dicom import first_dicom, is_dicom, walk
 from semivox.data.faults import Fault
 from semivox.errors import MissingExtraError, one_line
 from semivox.files import refuse_few_handles
@@ -64,6 +66,13 @@ class Found:
     segmentations: list[Path] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
     faults: list[Fault] = field(default_factory=list)
+
+
+def is_tree(path: Path) -> bool:
+    """Return whether a path is a folder of DICOM series, or a file of one, and neither a data set nor scans."""
+    if (path / FILE).exists() or scan_files(path) or scan_files(path / "imagesTr"):
+        return False
+    return first_dicom(path) is not None
 
 
 def require_dicom() -> None:

@@ -2,14 +2,14 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from semivox.data.description import FILE
+from semivox.data.description import CODES, FILE
 from semivox.data.formats import write_raw
-from semivox.errors import DatasetError
+from semivox.errors import ConfigError, DatasetError
 from semivox.exchange.frames import Found
 from semivox.exchange.segments import Segments, label_of, read_segments
 from semivox.exchange.series import Series, read_series
@@ -17,8 +17,6 @@ from semivox.files import whole_folder, write_atomic, write_table
 
 IDENTIFIERS = "identifiers.csv"
 """The table of cases and the series that they come from."""
-CODES = "segment_codes"
-"""The key of dataset.json with the DICOM codes of each class."""
 _CHANNELS = {"MR": "MRI", "PT": "PET"}
 _MOST_CLASSES = 254
 
@@ -32,12 +30,14 @@ class Imported:
         cases: their names.
         labelled: names of those with a label.
         notes: what was passed over, or taken for granted.
+        series: what each case was read from.
     """
 
     folder: Path
     cases: tuple[str, ...]
     labelled: tuple[str, ...]
     notes: tuple[str, ...]
+    series: Mapping[str, Series] = field(repr=False)
 
 
 def import_dicom(
@@ -64,12 +64,13 @@ def import_dicom(
         GeometryError: a segmentation does not lie on its series' grid.
         RunError: `output` holds something, or cannot be written.
     """
-    series, found = read_series(Path(tree))
+    tree, output = Path(tree), Path(output)
+    series, found = read_series(tree)
     segments = read_segments(found.segmentations, series)
     names = _case_names(series)
-    description, values = _description(series, segments)
+    description, values = _description(_one_modality(series), segments)
     labelled = []
-    with whole_folder(Path(output)) as folder:
+    with whole_folder(output) as folder:
         for index, (case, one) in enumerate(names.items()):
             on_case(case, index, len(names))
             write_raw(one.voxels(), folder / "imagesTr" / f"{case}_0000.nii.gz", affine=one.affine_ras, header=None)
@@ -84,7 +85,29 @@ def import_dicom(
             rows = [{"case": case, "SeriesInstanceUID": one.uid} for case, one in names.items()]
             write_table(folder / IDENTIFIERS, list(rows[0]), rows)
     notes = (*_passed_over(found), *_taken_for_granted(names, segments))
-    return Imported(Path(output), tuple(names), tuple(labelled), notes)
+    return Imported(output, tuple(names), tuple(labelled), notes, names)
+
+
+def named_series(tree: Path) -> dict[str, Series]:
+    """Return the series of a folder and its subfolders by the name of the case that they make; no pixel is read.
+
+    Raises:
+        MissingExtraError: the packages for DICOM are not installed.
+        DatasetError: there is no series, one is no even volume, or they are of several modalities.
+    """
+    series, _ = read_series(tree)
+    _one_modality(series)
+    return _case_names(series)
+
+
+def refuse_inside(output: Path, tree: Path) -> None:
+    """Refuse a folder for results inside the tree that is read: what lies there would be read with it the next time.
+
+    Raises:
+        ConfigError: it is.
+    """
+    if output.resolve().is_relative_to(tree.resolve()):
+        raise ConfigError(f"{output} lies in {tree}, whose DICOM files are read: name a folder outside of it with -o")
 
 
 def _case_names(series: Sequence[Series]) -> dict[str, Series]:
@@ -100,21 +123,29 @@ def _case_names(series: Sequence[Series]) -> dict[str, Series]:
     return names
 
 
-def _description(series: Sequence[Series], segments: Sequence[Segments]) -> tuple[dict[str, Any], dict[str, int]]:
-    """Return what dataset.json says, and the value of each class.
+def _one_modality(series: Sequence[Series]) -> str:
+    """Return the modality of all series.
 
     Raises:
-        DatasetError: the series are of several modalities, or have more classes than a label holds.
+        DatasetError: they are of several.
     """
     modalities = Counter(one.modality for one in series)
     if len(modalities) > 1:
         told = ", ".join(f"{count} of {name}" for name, count in modalities.most_common())
-        raise DatasetError(f"found series {told}, expected one modality; import each of them from a folder of its own")
+        raise DatasetError(f"found series {told}, expected one modality; give each of them in a folder of its own")
+    return next(iter(modalities))
+
+
+def _description(modality: str, segments: Sequence[Segments]) -> tuple[dict[str, Any], dict[str, int]]:
+    """Return what dataset.json says, and the value of each class.
+
+    Raises:
+        DatasetError: there are more classes than a label holds.
+    """
     codes = {name: code for each in segments for name, code in each.codes.items()}
     if len(codes) > _MOST_CLASSES:
         raise DatasetError(f"found {len(codes)} names of segments, expected at most {_MOST_CLASSES}; join some")
     values = {name: value for value, name in enumerate(codes, 1)}
-    modality = next(iter(modalities))
     description: dict[str, Any] = {
         "channel_names": {"0": _CHANNELS.get(modality, modality)},
         "labels": {"background": 0, **(values or {"target": 1})},

@@ -1,4 +1,4 @@
-"""Segments: DICOM segmentations read as labels in the grid of the series that they were drawn on."""
+"""Segments: DICOM segmentations and masks read as labels in the grid of the series that they were drawn on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from semivox.data.formats import read_raw
 from semivox.errors import DatasetError, GeometryError
 from semivox.exchange.frames import read_header
 from semivox.exchange.series import Series
@@ -14,6 +15,7 @@ from semivox.files import refuse_few_handles
 
 ON_GRID = 0.05
 """A segmentation lies on its series' grid where no corner is farther than this share of a voxel from a voxel."""
+_LPS_OF_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True)
@@ -113,20 +115,56 @@ def _foreground(segments: Segments, series: Series) -> tuple[tuple[np.ndarray, .
             f"{segments.path}: found a segmentation that cannot be read ({' '.join(str(error).split())}), expected "
             "even slices and segments that do not overlap; export it anew"
         ) from error
-    moved = np.linalg.inv(series.affine) @ volume.affine
-    whole = np.rint(moved)
-    corners = np.array([[*np.array(corner) * (np.array(volume.array.shape) - 1), 1] for corner in np.ndindex(2, 2, 2)])
-    turn = np.abs(whole[:3, :3])
-    if np.abs((moved - whole) @ corners.T).max() > ON_GRID or not (turn.sum(0) == 1).all() or turn.max() > 1:
-        raise _off_grid(segments, series, "another grid")
+    whole = _whole_steps(volume.affine, volume.array.shape, series)
+    if whole is None:
+        raise _off_grid(segments.path, series, "another grid")
     found = np.argwhere(volume.array)  # (N, 3)
-    places = (found @ whole[:3, :3].T + whole[:3, 3]).astype(int)
+    places = found @ whole[:3, :3].T + whole[:3, 3]
     if (places < 0).any() or (places >= series.shape).any():
-        raise _off_grid(segments, series, "voxels outside the series")
+        raise _off_grid(segments.path, series, "voxels outside the series")
     return tuple(places.T), volume.array[tuple(found.T)]
 
 
-def _off_grid(segments: Segments, series: Series, found: str) -> GeometryError:
+def in_series(path: Path, series: Series) -> np.ndarray:
+    """Return the values (columns, rows, slices) of a scan or mask of a series, whatever order its file's axes have.
+
+    Raises:
+        DatasetError: the file cannot be read, or has several channels.
+        GeometryError: it is not the series' grid, voxel by voxel.
+    """
+    raw = read_raw(path)
+    assert raw.array is not None  # it was read with its pixels
+    if raw.channels != 1:
+        raise DatasetError(f"{path}: found {raw.channels} channels, expected one, as a DICOM series has; take it away")
+    whole = _whole_steps(_LPS_OF_RAS @ raw.affine, raw.shape, series)
+    if whole is None:
+        raise _off_grid(path, series, "another grid")
+    axes = np.abs(whole[:3, :3]).argmax(1)
+    first, last = whole[:3, 3], whole[:3, :3] @ (np.array(raw.shape) - 1) + whole[:3, 3]
+    turned = raw.array[..., 0].transpose(axes)
+    if turned.shape != series.shape or np.minimum(first, last).any():
+        raise _off_grid(path, series, f"{' x '.join(map(str, raw.shape))} voxels in another place")
+    return np.flip(turned, tuple(axis for axis in range(3) if last[axis] < first[axis]))
+
+
+def _whole_steps(affine: np.ndarray, shape: Sequence[int], series: Series) -> np.ndarray | None:
+    """Return what leads from voxels of a grid to those of a series, (4, 4) whole numbers; None where some lie between.
+
+    Args:
+        affine: (4, 4) from the grid's voxels to LPS+ mm.
+        shape: of the grid.
+        series: whose voxels are wanted, of the same size in another order of axes.
+    """
+    moved = np.linalg.inv(series.affine) @ affine
+    whole = np.rint(moved)
+    corners = np.array([[*np.array(corner) * (np.array(shape) - 1), 1] for corner in np.ndindex(2, 2, 2)])
+    turn = np.abs(whole[:3, :3])
+    if np.abs((moved - whole) @ corners.T).max() > ON_GRID or not (turn.sum(0) == 1).all() or turn.max() > 1:
+        return None
+    return whole.astype(int)
+
+
+def _off_grid(path: Path, series: Series, found: str) -> GeometryError:
     return GeometryError(
-        f"{segments.path}: found {found}, expected the voxels of its series, {series.where}; resample it to them"
+        f"{path}: found {found}, expected the voxels of its series, {series.where}; resample it to them"
     )

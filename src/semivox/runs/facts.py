@@ -30,6 +30,7 @@ class Facts(BaseModel):
     scans: dict[str, str] = {}
     labels: dict[str, str] = {}
     pictures: bool = False
+    segment_codes: dict[str, dict[str, list[str]]] = {}
     precision: str = ""
     device: str = ""
     gpu: str | None = None

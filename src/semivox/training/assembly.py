@@ -234,6 +234,7 @@ def _circumstances(dataset: Dataset, method: str) -> dict[str, Any]:
         "data": str(dataset.folder.resolve()),
         "channels": list(dataset.channels),
         "classes": list(dataset.classes),
+        **({"segment_codes": dataset.segment_codes} if dataset.segment_codes else {}),
         "pictures": any(is_picture(case.images[0]) for case in dataset.cases.values()),
         "command": " ".join(["semivox", *sys.argv[1:]]),
     }

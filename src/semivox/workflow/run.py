@@ -2,11 +2,11 @@
 
 ::
 
-    OUT/data/            where scans and labels came as two folders: links to them, and dataset.json
+    OUT/data/            where scans and labels came as two folders: links to them; of DICOM: what was imported
         config.toml      the plan, by which all trainings go
         course.json      what was decided: steps, members, folds
         runs/            a run folder for each member and for the second opinion, and with --folds the cross-validations
-        masks/           of every scan without a label
+        masks/           of every scan without a label; of DICOM series also as DICOM segmentations
         quality.csv      each mask's estimated Dice
         index.html       the page to review the masks on, the likely worst first; review/ has what it shows
 """
@@ -22,8 +22,9 @@ from semivox.benchmarking.cross_validation import cross_validate
 from semivox.data.checking import check_dataset
 from semivox.data.dataset import Dataset, read_dataset
 from semivox.data.faults import sentences
-from semivox.data.gathering import gather
-from semivox.errors import ConfigError, DatasetError, RunError
+from semivox.errors import DatasetError, RunError
+from semivox.exchange.encoding import maker_of
+from semivox.exchange.segmenting import write_beside
 from semivox.files import locked_folder, refuse_no_folder, write_atomic
 from semivox.planning.fingerprint import is_ct
 from semivox.planning.plan import plan_dataset
@@ -33,6 +34,7 @@ from semivox.reviewing.page import FOLDER, write_page
 from semivox.training.loop import Row
 from semivox.training.start import train
 from semivox.workflow.course import Course, Pace, expected_seconds, fitting_steps, keep, kept, measured
+from semivox.workflow.source import Source, gone_if_refused, source_of
 
 METHOD, SECOND = "averaged_match", "supervised"
 
@@ -72,7 +74,7 @@ def run(
     Two methods are trained: the default one, whose masks are written, and `supervised`, for a second opinion on them.
 
     Args:
-        data: nnU-Net or Medical Decathlon folder; or else:
+        data: nnU-Net or Medical Decathlon folder, or one of DICOM series and segmentations; or else:
         images: a folder of scans, and
         labels: the labels that there are, named as their scans; a dataset.json is written to OUT/data.
         output: folder of everything, see above.
@@ -95,16 +97,13 @@ def run(
     output, told = Path(output), told or Told()
     refuse_no_folder(output)
     _refuse_foreign(output)
-    folder = _data_folder(data, images, labels, output)
-    told.say(f"checking {folder}")
-    errors = [fault for fault in check_dataset(folder, progress=_cases(told, "checked")) if fault.severity == "error"]
-    if errors:
-        raise DatasetError(sentences(errors))
-    dataset = read_dataset(folder)
-    scans = _unlabelled(dataset)
-    words: dict[str, Any] = {"data": folder, "cache": cache, "device": device}
-    config = output / "config.toml"
-    plan = None if config.exists() else plan_dataset(folder, method=METHOD, cache=cache, device=device)
+    with gone_if_refused(output / "data"):
+        source = source_of(data, images, labels, output, on_case=_cases(told, "imported"), on_note=told.note)
+        dataset = _checked(source.folder, told)
+        scans = _unlabelled(dataset)
+        words: dict[str, Any] = {"data": source.folder, "cache": cache, "device": device}
+        config = output / "config.toml"
+        plan = None if config.exists() else plan_dataset(source.folder, method=METHOD, cache=cache, device=device)
     with locked_folder(output, doing="run"):
         if plan:
             write_atomic(config, lambda file: file.write(f"{plan.text()}\n".encode()))
@@ -119,7 +118,7 @@ def run(
         told.say(_summary(course, len(dataset.labelled), len(scans)))
         for place, own in course.trainings(output).items():
             _train(place, own, course.steps, config, words, told)
-        return _masks_and_page(dataset, scans, course, output, device, told)
+        return _masks_and_page(dataset, scans, course, output, device, told, source)
 
 
 def planned(
@@ -138,7 +137,7 @@ def planned(
         DatasetError, ConfigError: as `run`.
     """
     with tempfile.TemporaryDirectory() as place:
-        folder = _data_folder(data, images, labels, Path(place))
+        folder = source_of(data, images, labels, Path(place)).folder
         dataset = read_dataset(folder)
         scans, trainings = _unlabelled(dataset), members + 1 + 2 * folds
         plan = plan_dataset(folder, method=METHOD, device=device, seconds=seconds and seconds / trainings)
@@ -156,14 +155,17 @@ def _refuse_foreign(output: Path) -> None:
         raise RunError(f"{output} holds {found[0]}: name an empty or a new folder with -o")
 
 
-def _data_folder(data: Path | str | None, images: Path | str | None, labels: Path | str | None, output: Path) -> Path:
-    if data is not None and images is None and labels is None:
-        return Path(data)
-    if data is None and images is not None and labels is not None:
-        return gather(images, labels, output / "data")
-    given = {"DATA": data, "--images": images, "--labels": labels}
-    found = ", ".join(name for name, value in given.items() if value is not None) or "none of them"
-    raise ConfigError(f"found {found}, expected either DATA or both --images and --labels")
+def _checked(folder: Path, told: Told) -> Dataset:
+    """Return the data set in a folder.
+
+    Raises:
+        DatasetError: it has faults.
+    """
+    told.say(f"checking {folder}")
+    errors = [fault for fault in check_dataset(folder, progress=_cases(told, "checked")) if fault.severity == "error"]
+    if errors:
+        raise DatasetError(sentences(errors))
+    return read_dataset(folder)
 
 
 def _unlabelled(dataset: Dataset) -> dict[str, tuple[Path, ...]]:
@@ -241,14 +243,22 @@ def _train(
 
 
 def _masks_and_page(
-    dataset: Dataset, scans: Mapping[str, Sequence[Path]], course: Course, output: Path, device: str, told: Told
+    dataset: Dataset,
+    scans: Mapping[str, Sequence[Path]],
+    course: Course,
+    output: Path,
+    device: str,
+    told: Told,
+    source: Source,
 ) -> Path:
     runs = list(course.trainings(output))
     own, second, folds = runs[: course.members], runs[course.members], runs[course.members + 1 :]
     told.say(f"predicting {len(scans)} scans")
     files = [path for paths in scans.values() for path in paths]
     masks, told_case = output / "masks", _cases(told, "predicted")
-    predict(own, files, output=masks, device=device, on_case=told_case, on_note=_unseen(told))
+    written = predict(own, files, output=masks, device=device, on_case=told_case, on_note=_unseen(told))
+    if source.series:
+        write_beside(written, source.series, maker=maker_of(own))
     told.say("asking for second opinions")
     rows = estimate_quality(
         [second],
