@@ -25,6 +25,9 @@ from dicom_files import (
     write_segmentation,
     write_series,
 )
+from semivox.exchange.encoding import Maker
+from semivox.exchange.encoding import write_segmentation as write_segmentation_of
+from semivox.exchange.importing import named_series
 from semivox.workflow import course
 
 SHAPE = (7, 6, 5)  # columns, rows, slices
@@ -199,6 +202,32 @@ def test_frames_of_one_file_are_referred_to_by_their_number_whatever_their_order
         place = groups[number - 1].PlanePositionSequence[0].ImagePositionPatient
         assert frame.PlanePositionSequence[0].ImagePositionPatient == place
     assert in_space(Path("masks/case_001.seg.dcm")) == mask_in_space(Path("masks/case_001.nii.gz")) != {}
+
+
+def test_a_series_in_several_files_of_many_frames_is_refused(semivox, tmp_path, values, run):
+    first = write_multiframe(tmp_path / "tree/1", values, order=range(5))
+    second = write_multiframe(tmp_path / "tree/2", values, order=range(5))
+    second.SeriesInstanceUID = first.SeriesInstanceUID
+    for frame in second.PerFrameFunctionalGroupsSequence:
+        frame.PlanePositionSequence[0].ImagePositionPatient[2] += 5 * THICKNESS
+    second.save_as(tmp_path / "tree/2/all.dcm")
+    code, _, err = semivox("predict", "run", "tree", "-o", "masks", "--trust")
+    assert (code, err.count("\n"), "found 2 files of many frames" in err) == (2, 1, True), err
+    assert not Path("masks").exists()
+
+
+def test_names_of_patients_and_classes_keep_their_letters(tmp_path, values):
+    for one in write_series(tmp_path / "tree", values):
+        one.SpecificCharacterSet, one.PatientName = "ISO_IR 100", "Müller^Jörg"
+        one.save_as(tmp_path / "tree" / f"{one.InstanceNumber:03d}.dcm")
+    maker = Maker("supervised", ("CT",), ("a" * 64,), {3: "Größe œ"}, {})
+    label = np.where(values > 50, 3, 0).astype(np.uint8)
+    write_segmentation_of(label, named_series(tmp_path / "tree")["case_001"], tmp_path / "a.seg.dcm", maker=maker,
+                          automatic=False)  # fmt: skip
+    made = pydicom.dcmread(tmp_path / "a.seg.dcm")
+    (segment,) = made.SegmentSequence
+    assert (str(made.PatientName), segment.SegmentLabel) == ("Müller^Jörg", "Größe œ")
+    assert segment.SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Tissue", "a class without codes"
 
 
 def test_an_empty_mask_is_a_segmentation_of_nothing(semivox, tmp_path, values, run):

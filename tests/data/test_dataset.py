@@ -165,6 +165,8 @@ def test_an_unknown_case_is_refused_with_the_nearest_name(tmp_path):
         ({"file_ending": ".gif"}, "'file_ending': found '.gif'"),
         ({"spacing_is_nominal": "yes"}, "'spacing_is_nominal': found 'yes'"),
         ({"machine_made": ["case_00"]}, "'machine_made': found ['case_00']"),
+        ({"segment_codes": {"liver": {"type": ["1", "SCT", "Liver"]}}}, "'segment_codes': found {'type'"),
+        ({"segment_codes": {"liver": {"category": [1, "SCT", "A"], "type": ["1", "SCT", "B"]}}}, "'segment_codes'"),
     ],
 )
 def test_a_description_that_cannot_be_followed_is_refused_with_what_to_do(description, words, tmp_path):
