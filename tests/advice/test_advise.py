@@ -38,7 +38,7 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def done(place):
     words = {"config": place / "small.toml", "cache": place / "cache", "device": "cpu"}
-    advise(place / "data", output=place / "out", folds=2, **words)
+    advise(place / "data", output=place / "out", folds=2, draws=3, **words)
     return place / "out"
 
 
@@ -78,17 +78,17 @@ def test_the_same_call_again_trains_nothing_and_says_the_same(done, place, monke
     before = {path: path.stat().st_mtime_ns for path in done.rglob("*.pt")}
     said = (done / "advice.json").read_bytes()
     monkeypatch.setattr("semivox.advice.advise.measured", None)
-    advise(place / "data", output=done, folds=2, cache=place / "cache", device="cpu")
+    advise(place / "data", output=done, folds=2, draws=3, cache=place / "cache", device="cpu")
     assert before == {path: path.stat().st_mtime_ns for path in done.rglob("*.pt")}
     assert said == (done / "advice.json").read_bytes()
 
 
 def test_the_verb_prints_the_sentences(done, place, monkeypatch, capsys):
-    given = [place / "data", "-o", done, "--folds", 2, "--cache", place / "cache", "--device", "cpu"]
+    given = [place / "data", "-o", done, "--draws", 3, "--folds", 2, "--cache", place / "cache", "--device", "cpu"]
     assert words(monkeypatch, *given) == 0
     out = capsys.readouterr().out.splitlines()
     assert out == [*numbers(done)["sentences"], str(done / "advice.md")]
-    assert words(monkeypatch, *given[:3], "--folds", 3) == 2
+    assert words(monkeypatch, *given[:5], "--folds", 3) == 2
     assert "was started with folds = 2, found 3" in capsys.readouterr().err
 
 
@@ -131,7 +131,8 @@ def test_too_few_labels_and_foreign_folders_are_refused(place, tmp_path, monkeyp
 @pytest.mark.slow
 def test_killed_and_started_again_it_says_the_same(done, place, tmp_path):
     command = [sys.executable, "-m", "semivox.cli.main", "advise", place / "data", "-o", tmp_path / "out", "--config",
-               place / "small.toml", "--folds", "2", "--cache", tmp_path / "cache", "--device", "cpu"]  # fmt: skip
+               place / "small.toml", "--folds", "2", "--draws", "3", "--cache", tmp_path / "cache",
+               "--device", "cpu"]  # fmt: skip
     for moment in ("timing", "cross-validating averaged_match-0", "cross-validating supervised-fewer-1", "comparing"):
         with subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True) as process:
             for line in process.stderr:

@@ -60,6 +60,8 @@ class Finding:
             return f"{change}, and a paired test needs {FEWEST}."
         if found.seeds < SEEDS:
             return f"{change}, seen once: {SEEDS} draws are needed."
+        if found.confounders:
+            return f"{change}, and the two sides differ in more: {', '.join(found.confounders)}."
         if found.low <= 0:
             return f"{change}, so that a gain and a loss both agree with what was seen."
         return f"{change}, but the test over cases does not agree (p = {found.p:.2f})."

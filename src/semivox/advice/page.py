@@ -42,16 +42,24 @@ class Advice:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """The advice: on unlabelled scans, on more labels, and on scans that are unlike."""
+        """The advice: on unlabelled scans, on more labels, on scans that are unlike, and on a trial that was short."""
         more = self.labels.sentence if self.labels else "What more labels would bring cannot be told with so few."
         scans = sum(not look.labelled for look in self.looks)
-        if not self.unlike:
-            return self.finding.sentence, more, f"None of the {scans} unlabelled scans looks unlike the labelled ones."
-        unlike = (
+        unlike = f"None of the {scans} unlabelled scans looks unlike the labelled ones." if not self.unlike else (
             f"{len(self.unlike)} of the {scans} unlabelled scans look unlike the labelled ones: what is said above was "
             "measured on labelled scans, and says nothing of scans like these. Label some of them."
         )
-        return self.finding.sentence, more, unlike
+        return self.finding.sentence, more, unlike, *self._short()
+
+    def _short(self) -> tuple[str, ...]:
+        """Return a sentence where the trial's trainings were shorter than those that it is to speak for."""
+        steps, planned = self.trial.steps, self.trial.planned
+        if steps >= planned:
+            return ()
+        return (
+            f"All this was seen after {steps} steps, where a training here takes {planned}: what unlabelled scans "
+            "bring may come later; give the trial more time to be surer.",
+        )
 
 
 def write_advice(advice: Advice, folder: Path) -> Path:

@@ -21,7 +21,8 @@ class Trial:
         cases: labelled cases, or patients, that are scored.
         labelled: cases, or patients, that a fold is trained on at least.
         fewer: so many of them for the lower point of the learning curve; 0 where there are too few for one.
-        steps: of every training.
+        steps: of every training, and
+        planned: of the training that the plan, or the config, describes.
         minutes: that all of it is expected to take.
     """
 
@@ -34,6 +35,7 @@ class Trial:
     labelled: int
     fewer: int
     steps: int = 0
+    planned: int = 0
     minutes: float = 0.0
 
     def trainings(self, folder: Path) -> dict[Path, dict[str, Any]]:
