@@ -19,7 +19,7 @@ from semivox.advice.finding import find
 from semivox.scoring.scores import Group, Row, Scores
 
 CASE, DRAW = 0.4, 0.1
-TRIALS = 400
+TRIALS = 40
 
 
 def group(name: str, table: np.ndarray) -> Group:
