@@ -77,6 +77,7 @@ def cross_validate(
     unlabelled: Path | str | None = None,
     cache: Path | str | None = None,
     device: str = "auto",
+    track: str | None = None,
     on_start: Callable[[Mapping[str, str]], None] | None = None,
     on_fold: Callable[[int, int], None] | None = None,
     on_row: Callable[[Row, int], None] | None = None,
@@ -103,6 +104,7 @@ def cross_validate(
         unlabelled: folder of further unlabelled scans.
         cache: folder of prepared arrays.
         device: "auto", "cpu" or "cuda".
+        track: of every fold, as `semivox.train` takes it.
         on_start: called with what the first fold sees, as `semivox.train` tells it.
         on_fold: called with (number from 0 on, all) before each fold.
         on_row: called with every row of the logs and the steps of one fold.
@@ -132,7 +134,7 @@ def cross_validate(
         method = own_method(str(method)) or method  # one content for all folds, whatever becomes of the file
     words: dict[str, Any] = {
         "method": method, "config": config, "settings": settings, "unlabelled": unlabelled, "cache": cache,
-        "device": device, "start": start, "resume": resume, "trust": trust, "on_row": on_row,
+        "device": device, "start": start, "resume": resume, "trust": trust, "track": track, "on_row": on_row,
         "on_prepared": on_prepared, "on_note": _once(on_note),
     }  # fmt: skip
     deadline = math.inf if seconds is None else time.monotonic() + seconds

@@ -67,5 +67,8 @@ Method = Annotated[
     str | None, typer.Option("--method", help="see `semivox methods`, by default averaged_match; or path/own.py")
 ]
 Trust = Annotated[bool, typer.Option("--trust", help="run the method's file that a run or protocol brings along")]
+Track = Annotated[
+    Literal["tensorboard", "mlflow"] | None, typer.Option("--track", help="the log also in files of its own in the run")
+]
 Output = Annotated[Path, typer.Option("-o", "--output", show_default=False)]
 Budget = Annotated[str | None, typer.Option("--budget", help="stop behind a checkpoint after a time such as 2h")]

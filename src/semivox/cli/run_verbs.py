@@ -18,6 +18,7 @@ from semivox.cli.arguments import (
     Output,
     Settings,
     SplitFile,
+    Track,
     Trust,
     Unlabelled,
     file_argument,
@@ -108,6 +109,7 @@ def train(
     unlabelled: Unlabelled = None,
     cache: Cache = None,
     device: Device = "auto",
+    track: Track = None,
 ) -> int:
     """Train a method into a run folder; with --folds, cross-validate it on the labelled cases."""
     from semivox.cli.console import Console
@@ -129,6 +131,7 @@ def train(
             unlabelled=unlabelled,
             cache=cache,
             device=device,
+            track=track,
             on_start=console.facts,
             on_row=lambda row, total: console.row(row, total=total),
             on_prepared=lambda case, done, total: console.show("prepared", done, total, case),

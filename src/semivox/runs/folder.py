@@ -8,6 +8,7 @@
         start.pt           the nets that it began from, with `train --start`
         log.jsonl          one row every ``log_every`` steps
         checkpoints/       the last two, and the ends of stages that later ones start from
+        tensorboard/ or mlflow/  the same log, with `train --track`
         pseudo/            pseudo labels, where a method's stages relabel
         lock               held by the process that trains into the folder
 """

@@ -23,6 +23,8 @@ from semivox.methods.base import Method
 from semivox.runs.building import make_fabric, make_method, make_method_config, module_of
 from semivox.runs.folder import RunFolder, create_run, open_run, refuse_run
 from semivox.runs.trust import keep_method
+from semivox.tracking.listening import tracked
+from semivox.tracking.trackers import refuse_tracker
 from semivox.training.assembly import Draft, draft_run, refuse_few_unlabelled, resolve_stages
 from semivox.training.first_weights import give_weights, keep_weights, kept_weights, refuse_another_start
 from semivox.training.loop import Loop, Row
@@ -75,6 +77,7 @@ def train(
     unlabelled: Path | str | None = None,
     cache: Path | str | None = None,
     device: str = "auto",
+    track: str | None = None,
     on_start: Callable[[Mapping[str, str]], None] | None = None,
     on_row: Callable[[Row, int], None] | None = None,
     on_prepared: Callable[[str, int, int], None] | None = None,
@@ -98,6 +101,7 @@ def train(
         unlabelled: folder of further unlabelled scans.
         cache: folder of prepared arrays.
         device: "auto", "cpu" or "cuda".
+        track: "tensorboard" or "mlflow": the log also in its files in the run folder; needs the extra of that name.
         on_start: called first, with what the training sees and where it goes: texts by their name.
         on_row: called with every row of the log and the steps of all stages.
         on_prepared: called with (case, done, all) while scans are prepared.
@@ -105,9 +109,11 @@ def train(
 
     Raises:
         DatasetError, ConfigError, UnknownMethodError, MethodError, GeometryError, RunError: with what to do.
+        MissingExtraError: the tracker's package is not installed.
     """
     deadline = math.inf if seconds is None else time.monotonic() + seconds
     output = Path(output)
+    refuse_tracker(track)
     request = make_request(data, method, split, config, settings, unlabelled, cache, device, start)
     goes_on = resume and (output / "run.json").exists()
     with together():  # no process makes the run before all have seen that it is not there
@@ -140,6 +146,7 @@ def train(
             elif speaks:
                 draft = draft._replace(run=_written(draft, cases))
         with together():
+            on_row = held.enter_context(tracked(track if speaks else None, draft.run, on_row, on_note))
             loop = _make_loop(fabric, first, draft, stages, cases, deadline=deadline, on_row=on_row)
             state = loop.rewind()
         finished = loop.train(state)
