@@ -10,8 +10,6 @@ A folder that holds a finished advice is not trained again; `cpu_seconds` are th
 """
 
 import argparse
-import csv
-import io
 import json
 import time
 from pathlib import Path
@@ -22,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from semivox.advice.advise import advise
-from semivox.files import write_atomic
+from semivox.files import write_table
 
 KINDS = ("varied", "plain")
 SHAPE = (24, 24, 6)
@@ -130,11 +128,7 @@ def main() -> None:
     for seed in asked.seeds:
         for kind in KINDS:
             rows.append(row(asked.folder / f"{kind}-{seed}", kind, seed))
-            text = io.StringIO()
-            table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-            table.writeheader()
-            table.writerows(rows)
-            write_atomic(asked.output, lambda file, text=text: file.write(text.getvalue().encode()))
+            write_table(asked.output, list(rows[0]), rows)
             print(rows[-1], flush=True)
 
 

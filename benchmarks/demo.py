@@ -6,13 +6,11 @@ A folder that holds a finished demo is not trained again; `cpu_seconds` are thos
 """
 
 import argparse
-import csv
-import io
 import time
 from pathlib import Path
 
 from semivox.benchmarking.demonstration import METHODS, demo
-from semivox.files import write_atomic
+from semivox.files import write_table
 from semivox.reporting.tables import summary_tables
 
 
@@ -45,11 +43,7 @@ def main() -> None:
     rows: list[dict[str, str]] = []
     for seed in asked.seeds:
         rows.append(headline_row(asked.folder / f"seed{seed}", seed))
-        text = io.StringIO()
-        table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
-        write_atomic(asked.output, lambda file, text=text: file.write(text.getvalue().encode()))
+        write_table(asked.output, list(rows[0]), rows)
         print(rows[-1], flush=True)
 
 

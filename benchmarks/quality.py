@@ -18,6 +18,8 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import rankdata, spearmanr
 
+from semivox.files import write_table
+
 DRAWS = 2000
 COLUMNS = ("name", "cases", "figure", "value", "low", "high")
 
@@ -79,10 +81,7 @@ def main() -> None:
         value, low, high = ("" if math.isnan(x) else f"{x:.4g}" for x in found)
         rows.append(dict(zip(COLUMNS, (words.name, len(dice), name, value, low, high), strict=True)))
         print(f"{name:<22} {value} [{low}, {high}]")
-    with words.output.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(words.output, COLUMNS, rows)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ is missing. All variances are divided by the naive one of theory.
 """
 
 import argparse
-import csv
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from semivox.files import write_table
 from semivox.ops.sampling import SCHEMES, Pool, grid_cells
 
 DRAWS = 256
@@ -94,10 +94,7 @@ def main() -> None:
             rows.append(facts | ratios | {"printed": printed} | errors)
             print(*rows[-1].values())
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    with options.output.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(options.output, list(rows[0]), rows)
 
 
 if __name__ == "__main__":

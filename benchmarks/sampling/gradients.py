@@ -12,7 +12,6 @@ from step to step, over batches and draws; the rest is between batches, which no
 """
 
 import argparse
-import csv
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -27,6 +26,7 @@ from semivox.data.dataset import read_dataset
 from semivox.data.preparation import prepare_dataset
 from semivox.data.recipe import Recipe
 from semivox.data.splitting import read_split
+from semivox.files import write_table
 from semivox.methods.base_anatomical import AnatomicalMethod
 from semivox.nets import memory
 from semivox.ops.anatomy import Contrast, Draws, anatomical_contrast
@@ -149,10 +149,7 @@ def main() -> None:
         rows.append(facts | interval | {"share": f"{share(grams[key], torch.stack(means[key])):.4f}"} | counts)
         print(*rows[-1].values())
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    with options.output.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(options.output, list(rows[0]), rows)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ contenders are timed in turn in one run on one thread; processor time, the media
 """
 
 import argparse
-import csv
 import platform
 import statistics
 import time
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from semivox.files import write_table
 from semivox.ops.sampling import SCHEMES, Pool, draw, grid_cells
 
 ANCHORS, NEGATIVES, CLASSES = 256, 512, 4
@@ -87,10 +87,7 @@ def main() -> None:
         print(f"{row['what']:<28} {row['milliseconds']:>7} ms  {row['over_sort_and_draws']:>5} x")
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
-        with options.output.open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+        write_table(options.output, list(rows[0]), rows)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ step is the share that a step without anything else would have as 1. Steps and c
 """
 
 import argparse
-import csv
 import platform
 import time
 from collections import Counter
@@ -18,6 +17,8 @@ from typing import Any, NamedTuple
 import torch
 from steps import Contender
 from torch import Tensor, nn
+
+from semivox.files import write_table
 
 CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -120,10 +121,7 @@ def main() -> None:
         )  # fmt: skip
         print(f"{name:<16} {step:.2f} s a step, {convolutions / step:.0%} of it convolution (bar: {rows[-1]['bar']})")
     if options.output:
-        with options.output.open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+        write_table(options.output, list(rows[0]), rows)
 
 
 if __name__ == "__main__":

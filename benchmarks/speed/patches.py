@@ -10,7 +10,6 @@ Every crop is compared with its scan. Needs h5py (extra `bench`).
 """
 
 import argparse
-import csv
 import os
 import tempfile
 from collections.abc import Callable
@@ -30,6 +29,7 @@ from scipy.ndimage import gaussian_filter
 from semivox.data.caching import cached
 from semivox.data.preparation import PreparedCase
 from semivox.data.stream import Stream
+from semivox.files import write_table
 
 SCANS, SHAPE, PATCH, REPEATS = 16, (180, 140, 88), (112, 112, 80), 50
 BARS = {"h5": 20.0, "MONAI": 3.0}
@@ -130,10 +130,7 @@ def main() -> None:
         bar = f" (bar: {BARS[row['reader']]:.0f})" if row["reader"] in BARS else ""
         print(f"{row['reader']:<8} {row['median_ms']:>7} ms  {row['times_semivox']:>6} x{bar}")
     if output:
-        with output.open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+        write_table(output, list(rows[0]), rows)
 
 
 if __name__ == "__main__":

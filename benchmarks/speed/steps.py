@@ -17,7 +17,6 @@ that draws no unlabelled crops takes a batch of labelled ones, the others half o
 """
 
 import argparse
-import csv
 import platform
 import resource
 import statistics
@@ -28,6 +27,7 @@ from pathlib import Path
 
 import torch
 
+from semivox.files import write_table
 from semivox.methods import list_methods, method_class, method_module
 from semivox.methods.base import Method
 from semivox.nets.build import MakeNet
@@ -158,10 +158,7 @@ def main() -> None:
     for row in rows:
         print(f"{row['method']:<16} {row[unit]:>9} {unit}  {row['ratio_to_first']:>6} x")
     if options.output:
-        with options.output.open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+        write_table(options.output, list(rows[0]), rows)
 
 
 def measured_times(options: argparse.Namespace, *, whole: bool) -> dict[str, float]:

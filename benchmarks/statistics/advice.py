@@ -8,7 +8,6 @@ standard deviation of a difference, of whose variance `CASE` is the case's, `DRA
 """
 
 import argparse
-import csv
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from semivox.advice.finding import find
+from semivox.files import write_table
 from semivox.scoring.scores import Group, Row, Scores
 
 CASE, DRAW = 0.4, 0.1
@@ -55,10 +55,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     output = parser.parse_args().output
     found = list(rows())
-    with output.open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, list(found[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(found)
+    write_table(output, list(found[0]), found)
 
 
 if __name__ == "__main__":

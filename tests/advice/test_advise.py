@@ -8,10 +8,11 @@ import sys
 
 import pytest
 
-from semivox.advice.advise import Heard, advise, outlined
+from semivox.advice.advise import advise, outlined
 from semivox.cli.main import main
 from semivox.data.dataset import read_dataset
 from semivox.data.splitting import make_split, write_split
+from semivox.workflow.told import Told
 from toys import write_toy_dataset
 
 SMALL = """
@@ -108,7 +109,7 @@ def test_a_budget_chooses_the_steps(place, tmp_path, monkeypatch):
     monkeypatch.setattr("semivox.advice.trial.LEAST", 2)
     notes = []
     found = advise(place / "data", output=tmp_path / "out", config=place / "small.toml", folds=2, draws=1, seconds=0.01,
-                   cache=place / "cache", device="cpu", told=Heard(note=notes.append))  # fmt: skip
+                   cache=place / "cache", device="cpu", told=Told(note=notes.append))  # fmt: skip
     assert found.trial.steps == 2
     assert any("are needed for 2 steps, the least, of 6 trainings" in note for note in notes)
     assert "seen once: 3 draws are needed" in found.finding.sentence

@@ -9,8 +9,8 @@
 """
 
 import tomllib
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,31 +33,14 @@ from semivox.files import locked_folder, refuse_no_folder, write_atomic
 from semivox.planning.plan import plan_dataset
 from semivox.scoring.comparison import summarise
 from semivox.scoring.scores import Group, read_scores
-from semivox.training.loop import Row
 from semivox.workflow.course import keep, kept, measured
+from semivox.workflow.told import Told
 
 METHOD, CONTROL = "averaged_match", "supervised"
 DRAWS, FOLDS = 5, 3
 """With five draws an interval reaches half as far as with three (Student's t of 4 and of 2 degrees of freedom), which
 at equal cost is worth more than five folds for three."""
 CONFIG, TRIAL = "config.toml", "trial.json"
-
-
-@dataclass(frozen=True)
-class Heard:
-    """Whom to tell what goes on.
-
-    Attributes:
-        say: called with a line for every step of the way.
-        row: called with a run's name, every row of its log and its number of steps.
-        case: called with (what is done, case, done, all) while scans are worked on.
-        note: called with a sentence on everything that does not stop and should be known.
-    """
-
-    say: Callable[[str], None] = lambda text: None
-    row: Callable[[str, Row, int], None] = lambda name, row, total: None
-    case: Callable[[str, str, int, int], None] = lambda what, case, done, total: None
-    note: Callable[[str], None] = lambda text: None
 
 
 def advise(
@@ -71,7 +54,7 @@ def advise(
     seconds: float | None = None,
     cache: Path | str | None = None,
     device: str = "auto",
-    told: Heard | None = None,
+    told: Told | None = None,
 ) -> Advice:
     """Find out whether unlabelled scans help here, what more labels would bring, and which scans are unlike.
 
@@ -98,7 +81,7 @@ def advise(
         ConfigError, GeometryError, RunError: with what to do.
         KeyboardInterrupt: a signal stopped a training behind a checkpoint; the same call goes on.
     """
-    output, told = Path(output), told or Heard()
+    output, told = Path(output), told or Told()
     refuse_no_folder(output)
     _refuse_foreign(output)
     dataset, lists = _pool(data, split)
@@ -221,7 +204,7 @@ def _timed(
     *,
     seconds: float | None,
     words: Mapping[str, Any],
-    told: Heard,
+    told: Told,
 ) -> Trial:
     """Return the trial with its steps, and the minutes that it will take as timed on this machine."""
     told.say("timing a few steps of both methods")
@@ -267,7 +250,7 @@ def _cross_validate(
     lists: Split,
     config: Path,
     words: Mapping[str, Any],
-    told: Heard,
+    told: Told,
 ) -> None:
     """Train a cross-validation; what is at its end stays as it is."""
     if (place / SCORES).exists():
@@ -292,7 +275,7 @@ def _cross_validate(
         raise KeyboardInterrupt
 
 
-def _advice(trial: Trial, dataset: Dataset, lists: Split, output: Path, device: str, told: Heard) -> Advice:
+def _advice(trial: Trial, dataset: Dataset, lists: Split, output: Path, device: str, told: Told) -> Advice:
     """Return what the finished cross-validations say, and write it."""
     groups: dict[tuple[str, int | None], list[Path]] = {}
     for place, own in trial.trainings(output).items():

@@ -21,9 +21,9 @@ def advise(
     device: Device = "auto",
 ) -> None:
     """Find out whether unlabelled scans help here, what more labels would bring, and which scans are unlike."""
-    from semivox.advice.advise import Heard, outlined
     from semivox.advice.advise import advise as run_advise
-    from semivox.cli.console import Console
+    from semivox.advice.advise import outlined
+    from semivox.cli.console import Console, told_on
     from semivox.runs.folder import parse_budget
 
     seconds = parse_budget(budget) if budget else None
@@ -41,11 +41,6 @@ def advise(
             seconds=seconds,
             cache=cache,
             device=device,
-            told=Heard(
-                say=console.say,
-                row=lambda name, row, total: console.row(row, total=total, name=name),
-                case=lambda what, case, done, total: console.show(what, done, total, case),
-                note=console.note,
-            ),
+            told=told_on(console),
         )
     print(*found.sentences, output / "advice.md", sep="\n")

@@ -4,10 +4,13 @@ import math
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from semivox.workflow.told import Told  # loads torch
 
 
 class Console:
@@ -79,6 +82,18 @@ class Console:
         losses = "  ".join(f"{key} {value:.4f}" for key, value in row["losses"].items())
         left = duration((total - done) * row["seconds"])
         self.show(name, done, total, f"{losses}  {row['seconds']:.2f} s/step  {left} left")
+
+
+def told_on(console: Console) -> "Told":
+    """Return whom a long way tells what goes on: a console."""
+    from semivox.workflow.told import Told
+
+    return Told(
+        say=console.say,
+        row=lambda name, row, total: console.row(row, total=total, name=name),
+        case=lambda what, case, done, total: console.show(what, done, total, case),
+        note=console.note,
+    )
 
 
 def duration(seconds: float) -> str:

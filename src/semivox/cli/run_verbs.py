@@ -60,10 +60,10 @@ def run(
     device: Device = "auto",
 ) -> None:
     """From a folder to ranked masks: check, plan, train, predict, estimate quality, and a page to look at."""
-    from semivox.cli.console import Console
+    from semivox.cli.console import Console, told_on
     from semivox.exchange.frames import is_tree
     from semivox.runs.folder import parse_budget
-    from semivox.workflow.run import Told, planned
+    from semivox.workflow.run import planned
     from semivox.workflow.run import run as run_all
 
     if data is not None and is_tree(data):
@@ -84,12 +84,7 @@ def run(
             folds=folds,
             cache=cache,
             device=device,
-            told=Told(
-                say=console.say,
-                row=lambda name, row, total: console.row(row, total=total, name=name),
-                case=lambda what, case, done, total: console.show(what, done, total, case),
-                note=console.note,
-            ),
+            told=told_on(console),
         )
     print(page)
 

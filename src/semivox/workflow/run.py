@@ -14,7 +14,7 @@
 import tempfile
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,29 +31,12 @@ from semivox.planning.plan import plan_dataset
 from semivox.prediction.files import predict
 from semivox.quality.estimate import estimate_quality
 from semivox.reviewing.page import FOLDER, write_page
-from semivox.training.loop import Row
 from semivox.training.start import train
 from semivox.workflow.course import Course, Pace, expected_seconds, fitting_steps, keep, kept, measured
 from semivox.workflow.source import Source, gone_if_refused, source_of
+from semivox.workflow.told import Told
 
 METHOD, SECOND = "averaged_match", "supervised"
-
-
-@dataclass(frozen=True)
-class Told:
-    """Whom to tell what goes on.
-
-    Attributes:
-        say: called with a line for every step of the way.
-        row: called with a run's name, every row of its log and its number of steps.
-        case: called with (what is done, case, done, all) while scans are worked on.
-        note: called with a sentence on everything that does not stop and should be known.
-    """
-
-    say: Callable[[str], None] = lambda text: None
-    row: Callable[[str, Row, int], None] = lambda name, row, total: None
-    case: Callable[[str, str, int, int], None] = lambda what, case, done, total: None
-    note: Callable[[str], None] = lambda text: None
 
 
 def run(
