@@ -23,8 +23,8 @@ UNFINISHED = ".unfinished-"
 """How the name of a file or folder begins while it is being written; hidden, so that no scan is called so."""
 DAY = 24 * 3600
 FEW_HANDLES = (
-    "too many files are open at once, one for each prepared scan: allow more with `ulimit -n 65536` in this shell "
-    "(or ask who runs the machine), then give the same command again"
+    "too many files are open at once: allow more with `ulimit -n 65536` in this shell (or ask who runs the machine), "
+    "then give the same command again"
 )
 
 

@@ -194,26 +194,27 @@ def test_train_takes_unlabelled_scans_of_subfolders(semivox, tmp_path):
     assert json.loads(Path("run/split.json").read_text())["unlabelled"] == ["p0-t1", "p1-t1"]
 
 
-def test_dicom_is_sent_to_import_by_check_train_and_predict(semivox, tmp_path):
+def test_dicom_is_sent_to_import_by_check_split_and_train_and_read_by_predict(semivox, tmp_path):
     (tmp_path / "scans/1").mkdir(parents=True)
     (tmp_path / "scans/1/IM0001").write_bytes(bytes(128) + b"DICM")
     data = str(write_toy_dataset(tmp_path / "data", cases=2, unlabelled=0))
     assert semivox("train", data, "-o", "run", *TINY)[0] == 0
     for words in (
         ("check", "scans"), ("split", "scans", "-o", "s.json"), ("train", "scans", "-o", "other"),
-        ("train", data, "--unlabelled", "scans", "-o", "other"), ("predict", "run", "scans", "-o", "masks"),
+        ("train", data, "--unlabelled", "scans", "-o", "other"),
     ):  # fmt: skip
         code, out, err = semivox(*words)
         assert code == 2
         assert "make a data set of the series in it with `semivox import scans" in out + err
+    code, out, err = semivox("predict", "run", "scans", "-o", "masks")
+    assert (code, out) == (2, "")
+    assert "scans: found 1 other objects without images, expected DICOM files of series of slices" in err
 
 
-def test_too_few_open_files_name_the_limit_and_no_disk(tmp_path):
+def test_a_pool_needs_no_open_file_a_scan(tmp_path):
     data = write_toy_dataset(tmp_path / "data", cases=90, unlabelled=45, shape=(8, 8, 8))
     words = [sys.executable, "-m", "semivox.cli.main", "train", str(data), "-o", "run", *TINY, "--cache", "cache"]
     done = subprocess.run(
         f"ulimit -n 60; exec {shlex.join(words)}", shell=True, cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 2
-    assert "`ulimit -n 65536`" in done.stderr.splitlines()[-1]
-    assert "disk" not in done.stderr
+    assert done.returncode == 0, done.stderr

@@ -1,5 +1,6 @@
 """The cache: whole entries or none, whoever writes at the same time and whatever the disk does."""
 
+import errno
 import json
 import os
 import shutil
@@ -210,3 +211,13 @@ def test_entries_keep_no_file_open(tmp_path):
     made = [cached(tmp_path, f"entry_{n}", lambda: ({"x": np.arange(6).reshape(2, 3)}, {}))[0] for n in range(50)]
     assert len(list(Path("/proc/self/fd").iterdir())) == before
     assert all(np.array_equal(arrays["x"], [[0, 1, 2], [3, 4, 5]]) for arrays in made)
+
+
+def test_too_few_open_files_name_the_limit_and_no_disk(tmp_path, monkeypatch):
+    def refused(path):
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    monkeypatch.setattr(caching, "_mapped", refused)
+    with pytest.raises(RunError, match=r"`ulimit -n 65536`") as caught:
+        cached(tmp_path, "entry", make)
+    assert "disk" not in str(caught.value)

@@ -46,7 +46,7 @@ class SelfTraining(Offline):
     """L = L_seg(x_l, y_l) + w * L_seg(x_u, q), q the classes that the net of the generation before found in x_u."""
 
     config: Config
-    family, paper = "pseudo labels", "Lee, ICML-W 2013; Xie et al., CVPR 2020"
+    family, paper = "pseudo labels", "Xie et al., CVPR 2020"
 
     @classmethod
     def stages(cls, config: MethodConfig) -> tuple[Stage, ...]:
