@@ -21,7 +21,7 @@ def vectors_of(run: Path, scans: list[Path]) -> dict[str, np.ndarray]:
     """Return the vector (D,) float32 of each scan by name; D is the width of the net's bottleneck."""
     predictor = Predictor(run)
     found = list_scans(scans, predictor.recipe.channels)
-    return {name: embed(predictor, read_image(files), case=name) for name, files in found.items()}
+    return {name: embed(predictor, predictor.prepared(read_image(files), case=name)) for name, files in found.items()}
 
 
 def principal_axes(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import torch
-from steps import Contender
+from steps import Contender, add_setting
 from torch import Tensor, nn
 
 from semivox.files import write_table
@@ -85,11 +85,7 @@ def seconds(run: Callable[[], object]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--patch", type=int, nargs="+", default=[112, 112, 80])
-    parser.add_argument("--net", default="vnet")
-    parser.add_argument("--classes", type=int, default=2)
-    parser.add_argument("--filters", type=int, default=16)
-    parser.add_argument("--batch", type=int, default=4)
+    add_setting(parser)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--methods", nargs="+", default=list(BARS))
     parser.add_argument("--device", default="cpu", choices=["cpu"])

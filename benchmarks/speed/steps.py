@@ -112,13 +112,18 @@ class Contender:
         return time.perf_counter() - started
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_setting(parser: argparse.ArgumentParser) -> None:
+    """Add the options that a `Contender` is made by."""
     parser.add_argument("--patch", type=int, nargs="+", default=[112, 112, 80])
     parser.add_argument("--net", default="vnet")
     parser.add_argument("--classes", type=int, default=2)
     parser.add_argument("--filters", type=int, default=16)
     parser.add_argument("--batch", type=int, default=4)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_setting(parser)
     parser.add_argument("--warmups", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--methods", nargs="+", default=METHODS)

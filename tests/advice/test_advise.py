@@ -106,7 +106,7 @@ def test_a_dry_run_says_what_it_costs_and_leaves_nothing(place, tmp_path, monkey
 
 
 def test_a_budget_chooses_the_steps(place, tmp_path, monkeypatch):
-    monkeypatch.setattr("semivox.advice.trial.LEAST", 2)
+    monkeypatch.setattr("semivox.workflow.course.LEAST", 2)
     notes = []
     found = advise(place / "data", output=tmp_path / "out", config=place / "small.toml", folds=2, draws=1, seconds=0.01,
                    cache=place / "cache", device="cpu", told=Told(note=notes.append))  # fmt: skip

@@ -24,16 +24,16 @@ from semivox.config.keys import Config, read_config, resolve_config
 from semivox.config.toml import flatten, value_text
 from semivox.data.checking import check_pool
 from semivox.data.dataset import Dataset, read_dataset
-from semivox.data.faults import sentences
+from semivox.data.faults import refuse_errors
 from semivox.data.folds import fold_splits
 from semivox.data.patients import patient_of
 from semivox.data.splitting import Split, training_split
-from semivox.errors import ConfigError, DatasetError, RunError
+from semivox.errors import ConfigError, DatasetError
 from semivox.files import locked_folder, refuse_no_folder, write_atomic
 from semivox.planning.plan import plan_dataset
 from semivox.scoring.comparison import summarise
 from semivox.scoring.scores import Group, read_scores
-from semivox.workflow.course import keep, kept, measured
+from semivox.workflow.course import keep, kept, measured, refuse_foreign
 from semivox.workflow.told import Told
 
 METHOD, CONTROL = "averaged_match", "supervised"
@@ -83,12 +83,10 @@ def advise(
     """
     output, told = Path(output), told or Told()
     refuse_no_folder(output)
-    _refuse_foreign(output)
+    refuse_foreign(output, {CONFIG, TRIAL, PAGE, NUMBERS, "runs"})
     dataset, lists = _pool(data, split)
     trial = _trial(dataset, lists, folds, draws)
-    errors = [fault for fault in check_pool(dataset.sealed(lists.labelled), lists) if fault.severity == "error"]
-    if errors:
-        raise DatasetError(sentences(errors))
+    refuse_errors(check_pool(dataset.sealed(lists.labelled), lists))
     words: dict[str, Any] = {"data": Path(data), "cache": cache, "device": device}
     file = output / CONFIG
     text = "" if file.exists() else _config_text(data, lists, config, cache=cache, device=device)
@@ -132,13 +130,6 @@ def outlined(
         "decides"
     )
     return "\n".join([*_cost(replace(trial, steps=steps), lists), cost])
-
-
-def _refuse_foreign(output: Path) -> None:
-    """Refuse a folder that holds something else."""
-    known = {CONFIG, TRIAL, PAGE, NUMBERS, "runs", "lock"}
-    if output.is_dir() and (found := sorted({path.name for path in output.iterdir() if path.name[0] != "."} - known)):
-        raise RunError(f"{output} holds {found[0]}: name an empty or a new folder with -o")
 
 
 def _pool(data: Path | str, split: Path | str | Split | None) -> tuple[Dataset, Split]:

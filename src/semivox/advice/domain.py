@@ -85,11 +85,11 @@ def look_at_scans(
     for done, case in enumerate(lists.pool):
         on_case(case, done, len(lists.pool))
         volume = read_image(dataset.case(case).images)
-        prepared = predictor.prepared(volume, case=case).numpy()
+        prepared = predictor.prepared(volume, case=case)
         extent = [float(n * size) for n, size in zip(volume.shape, volume.spacing, strict=True)]
-        traits[case] = _grid_traits(volume.spacing, extent) | _intensity_traits(prepared, dataset.channels)
+        traits[case] = _grid_traits(volume.spacing, extent) | _intensity_traits(prepared.numpy(), dataset.channels)
         try:
-            vectors[case] = embed(predictor, volume, case=case).astype(np.float64)
+            vectors[case] = embed(predictor, prepared).astype(np.float64)
         except ConfigError:  # a net without a bottleneck: the other traits are compared
             continue
     for case, distance in _distances(vectors, lists.labelled).items():

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semivox.workflow.course import LEAST, SHARE, Pace
+from semivox.workflow.course import Pace, steps_in
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,8 @@ class Trial:
         }
 
     def fitting_steps(self, seconds: float, paces: Mapping[str, Pace], labelled: int, scans: int) -> int:
-        """Return how many steps of every training, in tens, fill a time; `LEAST` at least."""
-        left = SHARE * seconds - self._predicting(paces, labelled, scans)
-        return max(LEAST, int(left / self._step(paces)) // 10 * 10)
+        """Return how many steps of every training fill a time; see `steps_in`."""
+        return steps_in(seconds, self._step(paces), besides=self._predicting(paces, labelled, scans))
 
     def expected_seconds(self, paces: Mapping[str, Pace], labelled: int, scans: int) -> float:
         """Return how long it takes, with `labelled` cases to predict a draw and `scans` to look at."""

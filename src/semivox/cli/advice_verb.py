@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from semivox.cli.arguments import Cache, ConfigName, Data, Device, Output, SplitFile
+from semivox.cli.arguments import Cache, ConfigName, Data, Device, DryRun, Output, SplitFile, TimeForAll
 
 
 def advise(
@@ -15,8 +15,8 @@ def advise(
     config: ConfigName = None,
     folds: Annotated[int | None, typer.Option(help="parts of each cross-validation; else 3")] = None,
     draws: Annotated[int, typer.Option(min=1, help="how often cases are dealt into parts; 3 for a verdict")] = 5,
-    budget: Annotated[str | None, typer.Option("--budget", help="time for all, such as 8h; chooses steps")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be done, and its cost, alone")] = False,
+    budget: TimeForAll = None,
+    dry_run: DryRun = False,
     cache: Cache = None,
     device: Device = "auto",
 ) -> None:

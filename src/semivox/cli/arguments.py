@@ -71,4 +71,6 @@ Track = Annotated[
     Literal["tensorboard", "mlflow"] | None, typer.Option("--track", help="the log also in files of its own in the run")
 ]
 Output = Annotated[Path, typer.Option("-o", "--output", show_default=False)]
+TimeForAll = Annotated[str | None, typer.Option("--budget", help="time for all, such as 8h; chooses steps")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would be done, and its cost, alone")]
 Budget = Annotated[str | None, typer.Option("--budget", help="stop behind a checkpoint after a time such as 2h")]

@@ -16,7 +16,7 @@ from semivox.data.cases import (
 )
 from semivox.data.description import FILE, Description, read_description
 from semivox.data.dicom import conversion, first_dicom
-from semivox.data.faults import Fault, sentences
+from semivox.data.faults import Fault, refuse_errors
 from semivox.data.formats import ENDINGS, bare_name
 from semivox.data.listing import listed_cases, unlisted_fault
 from semivox.errors import DatasetError, nearest
@@ -99,9 +99,7 @@ def read_dataset(folder: Path | str, *, unlabelled: Path | str | None = None) ->
         DatasetError: dataset.json or a folder cannot be used; the message lists everything that is wrong.
     """
     dataset, faults = read_with_faults(folder, unlabelled=unlabelled)
-    errors = [fault for fault in faults if fault.severity == "error"]
-    if errors:
-        raise DatasetError(sentences(errors))
+    refuse_errors(faults)
     return dataset
 
 

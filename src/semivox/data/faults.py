@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from semivox.errors import DatasetError
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -32,3 +34,14 @@ class Fault:
 def sentences(faults: Iterable[Fault]) -> str:
     """Return the faults as the message of one exception, on one line."""
     return " | ".join(str(fault).removeprefix("error: ") for fault in faults)
+
+
+def refuse_errors(faults: Iterable[Fault]) -> None:
+    """Refuse data that have errors; warnings pass.
+
+    Raises:
+        DatasetError: with all of them.
+    """
+    errors = [fault for fault in faults if fault.severity == "error"]
+    if errors:
+        raise DatasetError(sentences(errors))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from semivox.data.splitting import read_split
 from semivox.data.volume import Volume, content_hash
+from semivox.runs.facts import trained_on
 from semivox.runs.folder import RunFolder
 
 KINDS = ("labelled", "unlabelled")
@@ -42,10 +43,8 @@ def exposure_of(runs: Iterable[RunFolder]) -> Exposure:
     contents: dict[str, str] = {}
     hashed = True
     for run in runs:
-        split, scans = read_split(run.split_file), run.facts.get("scans") or {}
-        before = (run.facts.get("start") or {}).get("trained_on") or {}  # of the run that it began from
-        for kind, cases in zip(KINDS, (split.labelled, split.unlabelled), strict=True):
-            seen = {**before.get(kind, {}), **{case: scans.get(case, "") for case in cases}}
+        split = read_split(run.split_file)
+        for kind, seen in trained_on(run.facts, labelled=split.labelled, unlabelled=split.unlabelled).items():
             for case, content in seen.items():
                 hashed &= bool(content)
                 found = [(names, case), *([(contents, content)] if content else [])]

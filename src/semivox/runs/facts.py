@@ -1,5 +1,6 @@
 """What run.json says of a run, checked once when the run is opened."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,3 +53,15 @@ def read_facts(path: Path) -> dict[str, Any]:
     except ConfigError as error:
         raise RunError(f"{path} is damaged: {error}; {advice}") from None
     return found
+
+
+def trained_on(facts: Mapping[str, Any], **lists: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return by kind of scan what a run, and those that it began from, trained on: {case: hash of its image, or ""}.
+
+    Args:
+        facts: what run.json says.
+        lists: the cases of each kind, "labelled" and "unlabelled".
+    """
+    scans, before = facts.get("scans") or {}, (facts.get("start") or {}).get("trained_on") or {}
+    own = {kind: {case: scans.get(case, "") for case in cases} for kind, cases in lists.items()}
+    return {kind: {**before.get(kind, {}), **cases} for kind, cases in own.items()}

@@ -10,20 +10,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from semivox.data.volume import Volume
 from semivox.errors import ConfigError
 from semivox.nets.net import Net
 from semivox.prediction.predictor import Predictor
 
 
 @torch.inference_mode()
-def embed(predictor: Predictor, volume: Volume, *, case: str | None = None) -> NDArray[np.float32]:
+def embed(predictor: Predictor, image: Tensor) -> NDArray[np.float32]:
     """Return the vector (D,) of a scan; D is the width of the bottleneck of the run's first net.
 
     Args:
         predictor: of the run.
-        volume: the scan.
-        case: its name, where the run crops by named boxes.
+        image: (C, *spatial) the scan as `predictor.prepared` gives it.
 
     Raises:
         ConfigError: the run's net has no bottleneck to look at.
@@ -34,7 +32,6 @@ def embed(predictor: Predictor, volume: Volume, *, case: str | None = None) -> N
             f"{predictor.run.path}: found net '{predictor.run.config.net.name}', expected vnet or unet, whose features "
             "scans are compared by"
         )
-    image = predictor.prepared(volume, case=case)
     found = [
         net.encode(crop.to(predictor.fabric.device))["bottleneck"].flatten(2).mean(2)
         for crop in crops(image, predictor.run.config.patch)

@@ -91,7 +91,7 @@ def _vectors(predictor: Predictor, cases: Mapping[str, Case], told: Told) -> dic
     found = {}
     for done, (name, case) in enumerate(cases.items()):
         told("embedded", name, done, len(cases))
-        found[name] = embed(predictor, read_image(case.images), case=name)
+        found[name] = embed(predictor, predictor.prepared(read_image(case.images), case=name))
     return found
 
 

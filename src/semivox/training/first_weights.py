@@ -21,6 +21,7 @@ from semivox.errors import RunError
 from semivox.files import file_digest, write_atomic
 from semivox.nets.segmentation_models import WEIGHTS_FILE
 from semivox.runs.checkpoint import load_method, steps_taken
+from semivox.runs.facts import trained_on
 from semivox.runs.folder import RunFolder, open_run, read_checkpoint
 
 FILE = "start.pt"
@@ -68,11 +69,11 @@ def first_weights(path: Path, lists: Split) -> FirstWeights:
     checkpoint = run.latest()
     if checkpoint is None:
         raise RunError(f"{path} has no checkpoint yet: train it with --resume until the first one is written")
-    seen = _seen(run)
+    own = read_split(run.split_file)
+    seen = trained_on(run.facts, labelled=own.labelled, unlabelled=own.unlabelled)
     _refuse_seen(run, seen, lists)
     state = read_checkpoint(checkpoint)
     step, steps = steps_taken(state, checkpoint)
-    own = read_split(run.split_file)
     labelled = {patient_of(case, own.patients, unknown=case) for case in own.labelled}
     facts = {
         "run": str(path.resolve()),
@@ -216,15 +217,6 @@ def _net(values: Mapping[str, Any]) -> dict[str, Any]:
     found = flatten({key: values[key] for key in SHAPING if key in values})
     skipped = ("net.dropout", f"net.options.{WEIGHTS_FILE}")
     return {key: value for key, value in found.items() if key not in skipped and value is not None}
-
-
-def _seen(run: RunFolder) -> dict[str, dict[str, str]]:
-    """Return {"labelled" or "unlabelled": {case: hash of its image}} of what a run, and those before it, trained on."""
-    split, scans = read_split(run.split_file), run.facts.get("scans") or {}
-    before = (run.facts.get("start") or {}).get("trained_on") or {}
-    labelled = {**before.get("labelled", {}), **{case: scans.get(case, "") for case in split.labelled}}
-    unlabelled = {**before.get("unlabelled", {}), **{case: scans.get(case, "") for case in split.unlabelled}}
-    return {"labelled": labelled, "unlabelled": unlabelled}
 
 
 def _refuse_seen(run: RunFolder, seen: Mapping[str, Mapping[str, str]], lists: Split) -> None:

@@ -3,7 +3,7 @@
 import json
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -51,6 +51,17 @@ class Course:
         parts = {f"folds-{name}": {"method": name, "seed": 0, "folds": self.folds} for name in both}
         wanted = seeds | second | parts
         return {folder / "runs" / name: {"folds": 0, **words} for name, words in wanted.items()}
+
+
+def refuse_foreign(output: Path, known: Collection[str]) -> None:
+    """Refuse a folder for results that holds something else than `known`, its lock and hidden files.
+
+    Raises:
+        RunError: it does.
+    """
+    names = {path.name for path in output.iterdir()} if output.is_dir() else set()
+    if found := sorted(name for name in names if name[0] != "." and name not in {*known, "lock"}):
+        raise RunError(f"{output} holds {found[0]}: name an empty or a new folder with -o")
 
 
 def keep(course: Any, file: Path) -> None:
@@ -128,8 +139,18 @@ def measured(method: str, scan: tuple[Path, ...], *, config: Path, place: Path, 
 def fitting_steps(seconds: float, course: Course, paces: Mapping[str, Pace], scans: int, labelled: int) -> int:
     """Return how many steps of every training, in tens, fill a time, `LEAST` at least."""
     each = [_trainings(course, name) * pace.step for name, pace in paces.items()]
-    left = SHARE * seconds - _predicting(course, paces, scans, labelled)
-    return max(LEAST, int(left / sum(each)) // 10 * 10)
+    return steps_in(seconds, sum(each), besides=_predicting(course, paces, scans, labelled))
+
+
+def steps_in(seconds: float, each: float, *, besides: float) -> int:
+    """Return how many steps of every training, in tens, `SHARE` of a time holds; `LEAST` at least.
+
+    Args:
+        seconds: that all may take.
+        each: seconds that a step of all trainings takes.
+        besides: seconds that are not training.
+    """
+    return max(LEAST, int((SHARE * seconds - besides) / each) // 10 * 10)
 
 
 def expected_seconds(course: Course, paces: Mapping[str, Pace], scans: int, labelled: int) -> float:

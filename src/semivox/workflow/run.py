@@ -21,8 +21,8 @@ from typing import Any
 from semivox.benchmarking.cross_validation import cross_validate
 from semivox.data.checking import check_dataset
 from semivox.data.dataset import Dataset, read_dataset
-from semivox.data.faults import sentences
-from semivox.errors import DatasetError, RunError
+from semivox.data.faults import refuse_errors
+from semivox.errors import DatasetError
 from semivox.exchange.encoding import maker_of
 from semivox.exchange.segmenting import write_beside
 from semivox.files import locked_folder, refuse_no_folder, write_atomic
@@ -32,11 +32,15 @@ from semivox.prediction.files import predict
 from semivox.quality.estimate import estimate_quality
 from semivox.reviewing.page import FOLDER, write_page
 from semivox.training.start import train
-from semivox.workflow.course import Course, Pace, expected_seconds, fitting_steps, keep, kept, measured
+from semivox.workflow.course import Course, Pace, expected_seconds, fitting_steps, keep, kept, measured, refuse_foreign
 from semivox.workflow.source import Source, gone_if_refused, source_of
 from semivox.workflow.told import Told
 
 METHOD, SECOND = "averaged_match", "supervised"
+KNOWN = {
+    "data", "config.toml", "course.json", "runs", "masks", "quality.csv", "index.html", FOLDER, "review.json",
+}  # fmt: skip
+"""What OUT may hold."""
 
 
 def run(
@@ -79,7 +83,7 @@ def run(
     """
     output, told = Path(output), told or Told()
     refuse_no_folder(output)
-    _refuse_foreign(output)
+    refuse_foreign(output, KNOWN)
     with gone_if_refused(output / "data"):
         source = source_of(data, images, labels, output, on_case=_cases(told, "imported"), on_note=told.note)
         dataset = _checked(source.folder, told)
@@ -130,14 +134,6 @@ def planned(
     return "\n".join([plan.text(), "", _summary(course, len(dataset.labelled), len(scans)), cost])
 
 
-def _refuse_foreign(output: Path) -> None:
-    """Refuse a folder that holds something else."""
-    known = {"data", "config.toml", "course.json", "runs", "masks", "quality.csv", "index.html", "lock"}
-    known |= {FOLDER, "review.json"}
-    if output.is_dir() and (found := sorted({path.name for path in output.iterdir() if path.name[0] != "."} - known)):
-        raise RunError(f"{output} holds {found[0]}: name an empty or a new folder with -o")
-
-
 def _checked(folder: Path, told: Told) -> Dataset:
     """Return the data set in a folder.
 
@@ -145,9 +141,7 @@ def _checked(folder: Path, told: Told) -> Dataset:
         DatasetError: it has faults.
     """
     told.say(f"checking {folder}")
-    errors = [fault for fault in check_dataset(folder, progress=_cases(told, "checked")) if fault.severity == "error"]
-    if errors:
-        raise DatasetError(sentences(errors))
+    refuse_errors(check_dataset(folder, progress=_cases(told, "checked")))
     return read_dataset(folder)
 
 
